@@ -1,0 +1,73 @@
+# Needs Python 3.11 or newer, pip and make; uses uv where there is one. Everything it makes stays in this folder.
+
+VENV ?= .venv
+PYTHON ?= $(shell .ci/find-python "v >= (3, 11)")
+RUN = $(VENV)/bin/python
+UV := $(shell command -v uv)
+
+# One cache of compiled functions for demo and tests: the first of them pays for it. What is in PYTENSOR_FLAGS already wins.
+export PYTENSOR_FLAGS := base_compiledir="$(CURDIR)/.cache/pytensor",$(PYTENSOR_FLAGS)
+export COVERAGE_FILE := $(CURDIR)/.cache/coverage/$(VENV)
+export UV_PYTHON_DOWNLOADS := never
+
+.PHONY: help demo test test-all test-torch test-other coverage lint clean
+.NOTPARALLEL:
+
+help:  ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: $(VENV)/installed-demo  ## train a network on handwritten digits, draw its learning curve
+	@$(RUN) examples/digits.py
+
+test: $(VENV)/installed-test  ## what a user needs to trust the package
+	@mkdir -p .cache/coverage
+	$(RUN) -m pytest -m "not oracle_torch" --cov=downhill2 --cov-report=
+
+test-all: test-torch test-other coverage lint  ## what make test leaves out: torch live, a second Python, coverage, lint
+
+test-torch: $(VENV)/installed-test
+	@if $(RUN) -c "import torch" 2>/dev/null || $(RUN) -m pip install --quiet torch==2.13.0; then \
+	    $(RUN) -m pytest -m oracle_torch; \
+	else \
+	    echo "NOT RUN: the live comparison with torch, which could not be installed (make test compares with its recorded numbers)"; \
+	fi
+
+# Python 3.11 ends at PyTensor 3.0; the newest PyTensor 3 needs 3.12. Whichever make test ran on, this is the other.
+test-other: $(VENV)/installed-test
+	@if $(RUN) -c "import sys; sys.exit(sys.version_info >= (3, 12))"; then wanted="v >= (3, 12)"; else wanted="v == (3, 11)"; fi; \
+	if python=$$(.ci/find-python "$$wanted"); then \
+	    $(MAKE) test VENV=.venv-other PYTHON="$$python"; \
+	else \
+	    echo "NOT RUN: the tests on a second Python, none found with $$wanted"; \
+	fi
+
+coverage: $(VENV)/installed-test  ## statements and branches of the package that no test on any Python ran
+	$(RUN) -m coverage combine --quiet --keep --data-file=.cache/coverage/all .cache/coverage/.venv*
+	$(RUN) -m coverage report --data-file=.cache/coverage/all --skip-covered --show-missing --fail-under=100
+
+lint: $(VENV)/installed-lint  ## style and types
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+clean:  ## remove environments and caches
+	rm -rf .venv .venv-other .cache .hypothesis *.egg-info
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found; install one, or name it: make PYTHON=/path/to/python" >&2; exit 1; }
+ifdef UV
+	@uv venv --quiet --seed --clear --python "$(PYTHON)" $(VENV)
+else
+	@"$(PYTHON)" -c "import ensurepip" 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments; install its venv package (Debian, Ubuntu: apt-get install python3-venv) or uv" >&2; exit 1; }
+	@"$(PYTHON)" -m venv --clear $(VENV)
+endif
+
+# One stamp for each set of extras: set-up runs once, and again when what the package needs has changed.
+$(VENV)/installed-%: setup.cfg pyproject.toml | $(VENV)/bin/python
+	@echo "setting up $(VENV) for $*: a minute, once"
+ifdef UV
+	@uv pip install --quiet --python $(RUN) --editable ".[$*]"
+else
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
+endif
+	@touch $@
