@@ -1,0 +1,136 @@
+"""The console: loggers, one handler that prints them, and the lines of an epoch and of a validation.
+
+Nothing is printed until :func:`enable_default_logging` is called; the standard `logging` module rules.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from typing import TextIO
+
+INFO = logging.INFO
+_ROOT = "downhill2"
+_GREEN, _CYAN, _YELLOW, _RED, _PLAIN = "\x1b[32m", "\x1b[36m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
+
+logging.getLogger(_ROOT).addHandler(logging.NullHandler())
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        colour = _colour(record)
+        return f"{colour}{line}{_PLAIN}" if colour and _is_coloured(sys.stderr) else line
+
+
+class _Console(logging.StreamHandler[TextIO]):
+    """Prints on what is standard error at the time, which test runners and notebooks exchange."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+def _colour(record: logging.LogRecord) -> str:
+    if record.levelno >= logging.ERROR:
+        return _RED
+    if record.levelno >= logging.WARNING:
+        return _YELLOW
+    improved: bool | None = getattr(record, "improved", None)
+    return "" if improved is None else _GREEN if improved else _CYAN
+
+
+def _is_coloured(stream: TextIO) -> bool:
+    """Whether the stream is a terminal that may be coloured (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
+
+
+def get_logger(name: str) -> logging.Logger:
+    """Return a logger that :func:`enable_default_logging` prints.
+
+    Parameters
+    ----------
+    name : str
+        Its name, put below ``downhill2`` unless it is there already.
+
+    Examples
+    --------
+    >>> get_logger("digits").name
+    'downhill2.digits'
+    """
+    own = name == _ROOT or name.startswith(f"{_ROOT}.")
+    return logging.getLogger(name if own else f"{_ROOT}.{name}")
+
+
+def enable_default_logging(level: int | str = logging.INFO) -> None:
+    """Print what the package logs on standard error, coloured on a terminal unless ``NO_COLOR`` is set.
+
+    The root logger is left alone, and a second call only sets the level.
+
+    Parameters
+    ----------
+    level : int or str
+        The least severe level to print: a number or a name of `logging`, as ``"DEBUG"``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `level` is no level of `logging`.
+    """
+    logger = logging.getLogger(_ROOT)
+    logger.setLevel(level)
+    if any(isinstance(handler, _Console) for handler in logger.handlers):
+        return
+    handler = _Console()
+    handler.setFormatter(_Formatter("%(levelname).1s %(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    logger.addHandler(handler)
+
+
+def _monitors(values: Mapping[str, float]) -> str:
+    return "".join(f" {name}={value:.6g}" for name, value in values.items())
+
+
+def epoch_line(name: str, epoch: int, train: Mapping[str, float]) -> str:
+    """Return the console line of an epoch.
+
+    Parameters
+    ----------
+    name : str
+        The algorithm.
+    epoch : int
+        The number of the epoch.
+    train : mapping of str to float
+        Its monitors.
+
+    Examples
+    --------
+    >>> epoch_line("RMSProp", 12, {"loss": 0.123, "accuracy": 0.95})
+    'RMSProp 12 loss=0.123 accuracy=0.95'
+    """
+    return f"{name} {epoch}{_monitors(train)}"
+
+
+def validation_line(name: str, epoch: int, valid: Mapping[str, float], improved: bool) -> str:
+    """Return the console line of a validation, with a mark at its end where the best improved.
+
+    Log it with ``extra={"improved": improved}`` to have it coloured.
+
+    Parameters
+    ----------
+    name : str
+        The algorithm.
+    epoch : int
+        The epoch after which it was made; 0 for the one at the start.
+    valid : mapping of str to float
+        Its monitors.
+    improved : bool
+        Whether it is the best so far.
+
+    Examples
+    --------
+    >>> validation_line("RMSProp", 10, {"loss": 0.25}, improved=True)
+    'RMSProp 10 validation loss=0.25 *'
+    """
+    return f"{name} {epoch} validation{_monitors(valid)}{' *' if improved else ''}"

@@ -1,0 +1,60 @@
+"""What all tests share: the compile mode, Hypothesis' settings, a small real problem."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+from hypothesis import HealthCheck, settings
+
+DEFAULT_MODE = pytensor.config.mode
+# Set at import, so that they hold for what test modules compile at module level too.
+pytensor.config.mode = "FAST_COMPILE"
+pytensor.config.floatX = "float64"
+
+settings.register_profile(
+    "downhill2",
+    max_examples=int(os.environ.get("DOWNHILL2_FUZZ", 50)),
+    derandomize=True,
+    database=None,
+    # An example may compile, and a machine may be busy: time says nothing about right and wrong.
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("downhill2")
+
+
+def pytest_configure(config):
+    # Where PyTensor was installed by pip, its C linker finds no BLAS and says so once. These tests compile to
+    # Python and Numba code, which never calls that BLAS.
+    config.addinivalue_line("filterwarnings", "ignore:PyTensor could not link to a BLAS:UserWarning")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Give a test marked `default_mode` PyTensor's default mode, the one that users run, back."""
+    mode = DEFAULT_MODE if item.get_closest_marker("default_mode") else pytensor.config.mode
+    with pytensor.config.change_flags(mode=mode):
+        return (yield)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """Scikit-learn's handwritten digits: `train` and `valid`, each [images in [0, 1], labels]."""
+    images, labels = pytest.importorskip("sklearn.datasets").load_digits(return_X_y=True)
+    images = images / 16
+    return SimpleNamespace(train=[images[:600], labels[:600]], valid=[images[600:900], labels[600:900]])
+
+
+@pytest.fixture
+def softmax_regression(digits):
+    """A fresh ten-class linear classifier of the digits: `loss`, `inputs`, `params`, `train` and `valid`."""
+    x, y = pt.matrix("x"), pt.lvector("y")
+    W, b = pytensor.shared(np.zeros((64, 10)), name="W"), pytensor.shared(np.zeros(10), name="b")
+    log_p = pt.special.log_softmax(x @ W + b, axis=1)
+    loss = -log_p[pt.arange(y.shape[0]), y].mean()
+    return SimpleNamespace(loss=loss, inputs=[x, y], params=[W, b], train=digits.train, valid=digits.valid)
