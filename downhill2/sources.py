@@ -1,0 +1,445 @@
+"""Arrays of any library on one side, what a symbolic input takes on the other, and the way between them."""
+
+from __future__ import annotations
+
+import logging
+import numbers
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pytensor.tensor as pt
+from numpy.typing import NDArray
+from pytensor.compile import SharedVariable
+from pytensor.graph.basic import Variable
+
+log = logging.getLogger("downhill2")
+
+Index = NDArray[np.int64]  # which rows a batch holds
+Read = Callable[[Any], Any]  # from rows, or a slice of them, to their values
+Batch = tuple[tuple[Any, ...], float]  # arrays in the order of the inputs, and the weight of the batch
+
+ROWS = pt.lvector("rows")  # which rows a compiled function takes out of shared variables
+
+# The rows of a shared variable are one and the same expression for all who ask, so that compiled functions are found
+# again when the data is wrapped in another Dataset.
+EXPRESSIONS: weakref.WeakValueDictionary[Any, Variable] = weakref.WeakValueDictionary()
+
+# A dtype may be cast to one of the same or a later rank; anything else would lose information.
+RANKS = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
+
+
+def is_array(values: Any) -> bool:
+    """Whether values are an array, frame, series, tensor, sparse matrix or shared variable."""
+    if isinstance(values, np.generic | Variable):
+        return isinstance(values, SharedVariable)
+    return hasattr(type(values), "__array__") or is_sparse(values)
+
+
+def is_number(values: Any) -> bool:
+    """Whether values are one number, as a batch may hold for a scalar input."""
+    return isinstance(values, numbers.Number | np.generic)
+
+
+def is_sparse(values: Any) -> bool:
+    """Whether values are a scipy.sparse matrix or array."""
+    return hasattr(type(values), "tocsr")
+
+
+def is_frame(values: Any) -> bool:
+    """Whether values are a frame or series of pandas or polars."""
+    return hasattr(type(values), "iloc") or any(
+        kind.__module__.partition(".")[0] == "polars" for kind in type(values).__mro__
+    )
+
+
+def as_array(values: Any) -> NDArray[Any]:
+    """Values as a NumPy array: the same memory where the library allows it.
+
+    Raises
+    ------
+    TypeError
+        If the values are masked: a plain array would show what the mask hides.
+    """
+    if type(values) is np.ndarray:
+        return values
+    if isinstance(values, np.ma.MaskedArray):
+        raise TypeError("arrays must not be masked, got a MaskedArray; fill it, or drop the masked rows")
+    if is_sparse(values):
+        return np.asarray(values.toarray())
+    if hasattr(type(values), "detach"):
+        return np.asarray(values.detach().cpu().numpy())
+    if isinstance(values, SharedVariable):
+        return np.asarray(values.get_value(borrow=True))
+    return np.asarray(values.to_numpy() if is_frame(values) else values)
+
+
+def as_stored(values: Any, where: str = "") -> Any:
+    """Values as they are stored: an array of their own dtype, or a sparse matrix."""
+    return values if is_sparse(values) else as_array(values)
+
+
+def first_nonfinite(values: Any, axis: int) -> int | None:
+    """Position along ``axis`` of the first value that is not finite, None if all are finite."""
+    if is_sparse(values):
+        stored = values.tocoo()
+        bad = (stored.row, stored.col)[axis % 2][~np.isfinite(stored.data)]
+        return int(bad.min()) if len(bad) else None
+    bad = ~np.isfinite(values)
+    others = tuple(k for k in range(bad.ndim) if k != axis % bad.ndim)
+    return int(bad.any(axis=others).argmax()) if bad.any() else None
+
+
+class Slot:
+    """What one symbolic input takes: checks values and converts them, for a compiled function that checks nothing.
+
+    ``variable`` is the input, a tensor or a sparse matrix, called by its ``position`` if it has no name; ``owner``
+    names the Dataset in messages. Casts are logged once for each input that is not among those ``told`` of.
+    """
+
+    def __init__(self, variable: Variable, position: int, owner: str, told: set[str]) -> None:
+        kind = variable.type
+        self.name = variable.name or f"#{position}"
+        self.label = f"input {self.name!r}"
+        if not (hasattr(kind, "dtype") and hasattr(kind, "shape")):
+            raise TypeError(f"{self.label} must be a tensor or a sparse matrix, got {kind}")
+        self.dtype = np.dtype(kind.dtype)
+        self.shape: tuple[int | None, ...] = kind.shape
+        matrices = getattr(kind, "format_cls", None)
+        self.matrix = None if matrices is None else matrices[kind.format]
+        self.owner, self.told = owner, told
+
+    def __call__(self, values: Any, where: str) -> Any:
+        """Values as the compiled function takes them; ``where`` begins the message of an error."""
+        self.check(np.shape(values) if is_number(values) else tuple(values.shape), where)
+        return self.convert(values, where)
+
+    def check(self, shape: tuple[int, ...], where: str) -> None:
+        """Raise ValueError unless a batch of this shape fits the input's number of dimensions and static shape."""
+        if len(shape) != len(self.shape):
+            raise ValueError(f"{where}: {self.label} must have {len(self.shape)} dimensions, got shape {shape}")
+        if any(fixed not in (None, size) for fixed, size in zip(self.shape, shape, strict=True)):
+            wanted = ", ".join("?" if size is None else str(size) for size in self.shape)
+            raise ValueError(f"{where}: batches of {self.label} must have shape ({wanted}), got {shape}")
+
+    def convert(self, values: Any, where: str) -> Any:
+        """Values in the input's dtype, C-contiguous, writable and aligned, or CSR; a copy only if need be."""
+        if self.matrix is None:
+            return self.dense(as_array(values), where)
+        matrix = self.matrix(values if is_sparse(values) else self.dense(as_array(values), where))
+        return with_data(matrix, self.dense(matrix.data, where))
+
+    def fits(self, array: NDArray[Any]) -> bool:
+        """Whether rows can be taken straight from this array into a batch."""
+        return array.dtype == self.dtype and array.flags.c_contiguous and array.flags.aligned and not self.matrix
+
+    def admit(self, array: NDArray[Any], where: str) -> None:
+        """Raise unless the array can be cast to the input's dtype without losing information; log the first cast."""
+        source, target = array.dtype, self.dtype
+        if source == target:
+            return
+        if RANKS.get(source.kind, len(RANKS)) > RANKS[target.kind]:
+            raise TypeError(
+                f"{where}: {self.label} must hold values that {target} can hold, got {source}; "
+                "convert the data, or make the input of another dtype"
+            )
+        if RANKS[target.kind] == 1 and array.size and not np.can_cast(source, target):
+            limits = np.iinfo(target)
+            if array.min() < limits.min or array.max() > limits.max:
+                raise ValueError(
+                    f"{where}: {self.label} must hold values within {target}'s range, "
+                    f"got {source} from {array.min()} to {array.max()}"
+                )
+        if self.label not in self.told:
+            self.told.add(self.label)
+            log.info("%s: %s is cast from %s to %s", self.owner, self.label, source, target)
+
+    def dense(self, array: NDArray[Any], where: str) -> NDArray[Any]:
+        """An array in the input's dtype, C-contiguous, writable and aligned; a copy only if need be."""
+        if array.dtype == self.dtype and array.flags.carray:
+            return array
+        self.admit(array, where)
+        try:
+            with np.errstate(over="raise"):
+                cast = np.asarray(array, dtype=self.dtype, order="C")
+        except FloatingPointError:
+            raise ValueError(f"{where}: {self.label} must hold values within {self.dtype}'s range") from None
+        return cast if cast.flags.carray else cast.copy()
+
+
+class Column(Protocol):
+    """How the batches of one input are made. A reader may own a buffer, so there is one for each length of a batch."""
+
+    def gather(self, length: int) -> Read:
+        """From ``length`` row numbers to the values there."""
+
+    def window(self, length: int) -> Read:
+        """From a slice of ``length`` rows to their values."""
+
+
+class Direct:
+    """An array that has the input's layout: rows go into a buffer that every batch reuses, slices are views."""
+
+    def __init__(self, array: NDArray[Any], axis: int) -> None:
+        self.array, self.axis = array, axis
+
+    def gather(self, length: int) -> Read:
+        """From ``length`` row numbers to the buffer that holds their values."""
+        take, axis, buffer = self.array.take, self.axis, self._buffer(length)
+        # Other modes than "clip" gather into a second buffer first; the numbers come from a permutation.
+        return lambda rows: take(rows, axis, buffer, "clip")
+
+    def window(self, length: int) -> Read:
+        """From a slice of ``length`` rows to a view, or to a buffer where a view has not the layout."""
+        array, before = self.array, (slice(None),) * self.axis
+        if self.axis == 0 and array.flags.writeable:
+            return array.__getitem__
+        buffer = self._buffer(length)
+
+        def copied(rows: slice) -> NDArray[Any]:
+            np.copyto(buffer, array[(*before, rows)])
+            return buffer
+
+        return copied
+
+    def _buffer(self, length: int) -> NDArray[Any]:
+        shape = list(self.array.shape)
+        shape[self.axis] = length
+        return np.empty(shape, self.array.dtype)
+
+
+class Converted:
+    """Rows that are read and converted batch by batch."""
+
+    def __init__(self, read: Read, convert: Callable[[Any, str], Any], where: str) -> None:
+        self.read, self.convert, self.where = read, convert, where
+
+    def gather(self, length: int) -> Read:
+        """From row numbers to converted values."""
+        read, convert, where = self.read, self.convert, self.where
+        return lambda rows: convert(read(rows), where)
+
+    window = gather
+
+
+class Numbers:
+    """The row numbers themselves, for a compiled function that takes the rows out of shared variables."""
+
+    def __init__(self, count: int) -> None:
+        self.all: Index = np.arange(count)
+
+    def gather(self, length: int) -> Read:
+        """From row numbers to the same."""
+        return lambda rows: rows
+
+    def window(self, length: int) -> Read:
+        """From a slice to its row numbers."""
+        return self.all.__getitem__
+
+
+class Rows:
+    """One array of a Dataset, and how to read rows of it.
+
+    Parameters
+    ----------
+    values : array of any library
+        What is read.
+    axis : int
+        The axis along which the rows lie; counted from the end if negative.
+
+    Raises
+    ------
+    ValueError
+        If the array has no such axis, or only rows along axis 0.
+    """
+
+    instead = ""  # the method that makes an array of what has its rows along axis 0 only
+
+    def __init__(self, values: Any, axis: int) -> None:
+        self.values = values
+        self.shape = tuple(values.shape)
+        if not -len(self.shape) <= axis < len(self.shape):
+            raise ValueError(f"axis must be an axis of every array, got {axis} for an array with shape {self.shape}")
+        self.axis = axis % len(self.shape)
+        if self.axis and self.instead:
+            kind = type(values).__name__
+            raise ValueError(f"axis must be 0 for a {kind}, got {axis}; give its .{self.instead}() instead")
+
+    def __len__(self) -> int:
+        return int(self.shape[self.axis])
+
+    def read(self, rows: Any) -> Any:
+        """Values of some rows, as stored."""
+        return self.values[(slice(None),) * self.axis + (rows,)]
+
+    def admit(self, slot: Slot, length: int) -> None:
+        """Raise unless batches of ``length`` rows fit the input."""
+        shape = list(self.shape)
+        shape[self.axis] = length
+        slot.check(tuple(shape), slot.owner)
+
+    def column(self, slot: Slot) -> Column:
+        """How the batches of an input are made from these rows."""
+        slot.convert(self.read(slice(0, 1)), slot.owner)  # a wrong dtype shows before anything is compiled
+        return Converted(self.read, slot.convert, slot.owner)
+
+
+class ArrayRows(Rows):
+    """Rows of a NumPy array, a memory map, or anything that converts to an array."""
+
+    def __init__(self, values: Any, axis: int) -> None:
+        super().__init__(as_array(values), axis)
+        self.mapped = isinstance(values, np.memmap)
+        self._converted: dict[np.dtype[Any], NDArray[Any]] = {}
+
+    def column(self, slot: Slot) -> Column:
+        """Straight from the array where its layout is right, else from one copy of it, or by batch if not in memory."""
+        if slot.fits(self.values):
+            return Direct(self.values, self.axis)
+        if self.mapped or slot.matrix:
+            return super().column(slot)
+        if slot.dtype not in self._converted:
+            self._converted[slot.dtype] = slot.convert(self.values, slot.owner)
+        return Direct(self._converted[slot.dtype], self.axis)
+
+
+class FrameRows(Rows):
+    """Rows of a frame or series of pandas or polars."""
+
+    instead = "to_numpy"
+
+    def read(self, rows: Any) -> NDArray[Any]:
+        """Values of some rows, in the dtype that holds all columns."""
+        frame = self.values
+        return as_array(frame.iloc[rows] if hasattr(type(frame), "iloc") else frame[rows])
+
+
+class SparseRows(Rows):
+    """Rows of a scipy.sparse matrix, as CSR: other formats give up single rows slowly or not at all."""
+
+    instead = "toarray"
+
+    def __init__(self, values: Any, axis: int) -> None:
+        super().__init__(values.tocsr(), axis)
+        self._converted: dict[np.dtype[Any], Any] = {}
+
+    def column(self, slot: Slot) -> Column:
+        """Rows of a matrix that was converted once; for a dense input each batch is made dense."""
+        if slot.dtype not in self._converted:
+            self._converted[slot.dtype] = with_data(self.values, slot.dense(self.values.data, slot.owner))
+        return Converted(self._converted[slot.dtype].__getitem__, slot.convert, slot.owner)
+
+
+class SharedRows(Rows):
+    """Rows of a shared variable, which the compiled function takes out itself."""
+
+    def __init__(self, values: SharedVariable, axis: int) -> None:
+        if not hasattr(values.type, "shape") or hasattr(values.type, "format"):
+            raise TypeError(f"shared variables must be dense tensors, got {values} of type {values.type}")
+        super().__init__(values.get_value(borrow=True), axis)
+        self.values = self.shared = values  # not the array: the variable may be given another
+
+    def read(self, rows: Any) -> NDArray[Any]:
+        """Values of some rows, as they are now."""
+        return as_array(self.shared)[(slice(None),) * self.axis + (rows,)]
+
+    def admit(self, slot: Slot, length: int) -> None:
+        """Raise unless batches of ``length`` rows fit the input, and the variable still holds the rows it had."""
+        now = as_array(self.shared).shape
+        if now != self.shape:
+            raise ValueError(f"{self.shared} must keep its shape {self.shape}, got {now}; make a new Dataset")
+        super().admit(slot, length)
+
+    def expression(self, slot: Slot, some: bool) -> Variable:
+        """What stands for the input in the graph: some rows of the variable, at ``ROWS``, or all of them."""
+        slot.admit(as_array(self.shared), slot.owner)
+        if not some and slot.dtype == self.shared.dtype:
+            return self.shared
+        key = self.shared, self.axis, slot.dtype, some
+        rows = EXPRESSIONS.get(key)
+        if rows is None:
+            rows = self.shared[(slice(None),) * self.axis + (ROWS,)] if some else self.shared
+            EXPRESSIONS[key] = rows = rows.astype(slot.dtype.name)
+        return rows
+
+
+def with_data(matrix: Any, data: NDArray[Any]) -> Any:
+    """A compressed sparse matrix with other values, and with indices of 32 bits where they suffice."""
+    return type(matrix)((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
+def rows_of(values: Any, axis: int) -> Rows:
+    """One array, of whatever library, as something to read rows from."""
+    if isinstance(values, SharedVariable):
+        return SharedRows(values, axis)
+    if is_sparse(values):
+        return SparseRows(values, axis)
+    return (FrameRows if is_frame(values) else ArrayRows)(values, axis)
+
+
+class Reader:
+    """Reads batches that come ready-made.
+
+    Parameters
+    ----------
+    owner : str
+        Name of the Dataset, for messages.
+    slots : list of Slot, or None
+        What the inputs take; None: values stay as they are stored.
+    axis : int
+        The axis of the first array whose length is the weight of a batch.
+    """
+
+    def __init__(self, owner: str, slots: list[Slot] | None, axis: int) -> None:
+        self.owner, self.slots, self.axis = owner, slots, axis
+
+    def __call__(self, batch: Any, number: int) -> Batch:
+        """Arrays and weight of a batch, the ``number``-th of its pass."""
+        where = f"{self.owner}: batch {number}"
+        values = self._sequence(batch, where)
+        for value in values:
+            if not (is_array(value) or is_number(value)) or isinstance(value, SharedVariable):
+                raise TypeError(f"{where} must hold arrays, got {type(value).__name__}; give np.array(...)")
+        if self.slots is None:
+            arrays = tuple([as_stored(value) for value in values])
+        else:
+            arrays = tuple([slot(value, where) for slot, value in zip(self.slots, values, strict=True)])
+        return arrays, self._weight(arrays, where)
+
+    def fault(self, arrays: Sequence[Any]) -> str | None:
+        """Input and row of the first value that is not finite."""
+        for slot, array in zip(self.slots or (), arrays, strict=True):
+            if not array.ndim:
+                if not np.isfinite(array):
+                    return slot.label
+                continue
+            row = first_nonfinite(array, self.axis)
+            if row is not None:
+                return f"{slot.label}, row {row} of the batch"
+        return None
+
+    def _sequence(self, batch: Any, where: str) -> Sequence[Any]:
+        """The values of a batch; a single one need not stand in a sequence."""
+        if (is_array(batch) or is_number(batch)) and (self.slots is None or len(self.slots) == 1):
+            return [batch]
+        if isinstance(batch, list | tuple) and (self.slots is None or len(self.slots) == len(batch)):
+            return batch
+        wanted = [slot.name for slot in self.slots or ()]
+        message = f"{where} must be a sequence of {plural(len(wanted), 'array')}, one per input {wanted}"
+        if isinstance(batch, list | tuple):
+            raise ValueError(f"{message}, got {len(batch)}")
+        raise TypeError(f"{message}, got {type(batch).__name__}")
+
+    def _weight(self, arrays: Sequence[Any], where: str) -> float:
+        if not arrays or not -arrays[0].ndim <= self.axis < arrays[0].ndim:
+            return 1.0
+        length = arrays[0].shape[self.axis]
+        if not length:
+            raise ValueError(f"{where} must have at least one row along axis {self.axis}, got shape {arrays[0].shape}")
+        return float(length)
+
+
+def plural(count: int, word: str) -> str:
+    """A number of things, in words."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
