@@ -1,0 +1,191 @@
+"""The ground of the symbolic side: the only file that walks graphs, makes shared variables and casts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Constant
+from pytensor.graph.basic import Variable as _Variable
+from pytensor.graph.replace import graph_replace
+from pytensor.graph.traversal import toposort
+from pytensor.tensor.elemwise import Elemwise
+
+Variable: TypeAlias = Any  # PyTensor's graph variables carry no static types that mypy can use
+
+FLOATS = ("float16", "float32", "float64")
+
+
+def is_variable(x: object) -> bool:
+    """Whether `x` is a node of a PyTensor graph."""
+    return isinstance(x, _Variable)
+
+
+def is_shared(x: object) -> bool:
+    """Whether `x` is a shared variable, of any type."""
+    return isinstance(x, SharedVariable)
+
+
+def is_tensor(x: object) -> bool:
+    """Whether `x` is a dense tensor: has a dtype and a static shape, and is not sparse."""
+    return is_variable(x) and isinstance(x.type, pt.TensorType)  # type: ignore[attr-defined]
+
+
+def is_number(x: Variable) -> bool:
+    """Whether every dimension of tensor `x` is known to be 1, so that it meets tensors by broadcasting."""
+    return all(s == 1 for s in x.type.shape)
+
+
+def describe(x: Variable) -> str:
+    """Name, shape and dtype of a tensor, for messages and logs: ``W (784, 10) float32``."""
+    shape = ", ".join("?" if s is None else str(s) for s in x.type.shape)
+    return f"{x.name or 'unnamed'} ({shape}{',' if x.type.ndim == 1 else ''}) {x.type.dtype}"
+
+
+def leaves(outputs: Iterable[Variable]) -> list[Variable]:
+    """Return what `outputs` are computed from: depth first, left to right, first seen first.
+
+    PyTensor's own walkers go right to left, which would name the inputs of ``(x - y)**2`` as y, x.
+    """
+    found, seen = [], set()
+    stack = list(outputs)[::-1]
+    while stack:
+        v = stack.pop()
+        if v in seen:
+            continue
+        seen.add(v)
+        if v.owner is None:
+            found.append(v)
+        else:
+            stack.extend(v.owner.inputs[::-1])
+    return found
+
+
+def explicit_inputs(outputs: Iterable[Variable]) -> list[Variable]:
+    """Return the leaves that a caller has to supply: neither constants nor shared variables."""
+    return [v for v in leaves(outputs) if not isinstance(v, Constant | SharedVariable)]
+
+
+def shared_inputs(outputs: Iterable[Variable]) -> list[Variable]:
+    """Return the shared variables among the leaves of `outputs`."""
+    return [v for v in leaves(outputs) if is_shared(v)]
+
+
+def replaced(outputs: Sequence[Variable], mapping: Mapping[Variable, Variable]) -> list[Variable]:
+    """Return `outputs` with every key of `mapping` replaced by its value, wherever it occurs."""
+    if not mapping or not outputs:
+        return list(outputs)
+    return list(graph_replace(list(outputs), dict(mapping), strict=False))
+
+
+def labels(variables: Sequence[Variable]) -> list[str]:
+    """Return a unique name for each variable: its own, ``W#2`` for a second W, ``unnamed0`` for the nameless."""
+    out: list[str] = []
+    nameless = 0
+    for v in variables:
+        name = v.name
+        if name is None:
+            name, nameless = f"unnamed{nameless}", nameless + 1
+        count, label = 1, name
+        while label in out:
+            count += 1
+            label = f"{name}#{count}"
+        out.append(label)
+    return out
+
+
+def shared_scalar(value: float, name: str, dtype: str = "float64") -> Variable:
+    """Make a shared number; a NumPy array, since PyTensor refuses ``shape=()`` for Python scalars."""
+    return pytensor.shared(np.array(value, dtype), name=name, shape=())
+
+
+def shared_like(value: Any, name: str, shape: Sequence[int | None]) -> Variable:
+    """Make a shared variable that owns a copy of `value`, with static `shape`; a generator's has none."""
+    if isinstance(value, np.random.Generator):
+        return pt.random.shared_rng(value, name=name)
+    return pytensor.shared(np.array(value), name=name, shape=tuple(shape))
+
+
+def work_dtype(dtype: str) -> str:
+    """Return the dtype in which a parameter of `dtype` is updated: half precision is too coarse for state."""
+    return "float32" if dtype == "float16" else dtype
+
+
+def cast(x: Variable, dtype: str) -> Variable:
+    """Cast, unless there is nothing to cast."""
+    return x if x.type.dtype == dtype else x.astype(dtype)
+
+
+def narrow(outputs: Sequence[Variable], known: Iterable[Variable]) -> list[Variable]:
+    """Rebuild the graph between `known` and `outputs` so that no scalar widens a tensor.
+
+    Hyperparameters, clocks and what is computed from them are float64 numbers. Where one meets a tensor it is
+    cast to the tensor's dtype there, so that rules never mention dtypes and float32 tensors stay float32:
+    casting only the end of the graph would run the whole update in float64, at half the speed.
+    """
+    memo: dict[Variable, Variable] = {}
+    small: set[Variable] = set()  # what comes of float32 tensors, in whatever dtype: a mask, say
+    for node in toposort(outputs, blockers=list(known)):
+        inputs, op, new = [memo.get(i, i) for i in node.inputs], node.op, node.outputs
+        tensors = [i for i in inputs if is_tensor(i) and not is_number(i)]
+        of_small = any(i.type.dtype == "float32" or i in small for i in tensors)
+        narrower = of_small and not any(i.type.dtype == "float64" for i in tensors)
+        if narrower and isinstance(op, Elemwise):
+            inputs, op = [_narrow_number(i) for i in inputs], Elemwise(op.scalar_op)
+        if any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
+            new = op.make_node(*inputs).outputs
+            if narrower and not isinstance(op, Elemwise):  # a sum keeps the dtype that it chose at first sight
+                new = [cast(o, "float32") if _is_wide(o) else o for o in new]
+            memo.update(zip(node.outputs, new, strict=True))
+        if of_small:
+            small.update(new)
+    return [memo.get(o, o) for o in outputs]
+
+
+def _narrow_number(x: Variable) -> Variable:
+    # int8 and int16 never widen float32, and constants like the 2 of x**2 must stay visible to rewrites
+    return cast(x, "float32") if is_number(x) and x.type.dtype in ("float64", "int32", "int64") else x
+
+
+def _is_wide(x: Variable) -> bool:
+    return is_tensor(x) and x.type.dtype == "float64" and not is_number(x)
+
+
+def finite(x: Variable) -> Variable:
+    """Whether every element of `x` is finite: a symbolic boolean."""
+    return pt.all(pt.isfinite(x)) if x.type.ndim else pt.isfinite(x)
+
+
+def evaluate(x: Variable) -> float:
+    """Return the present value of a symbolic scalar without inputs, on the Python linker: nothing compiles."""
+    if is_shared(x):
+        return float(x.get_value(borrow=True))
+    mode = pytensor.compile.mode.Mode("py", "fast_compile")
+    return float(pytensor.function([], x, mode=mode)())
+
+
+__all__ = [
+    "FLOATS",
+    "Variable",
+    "cast",
+    "describe",
+    "evaluate",
+    "explicit_inputs",
+    "finite",
+    "is_number",
+    "is_shared",
+    "is_tensor",
+    "is_variable",
+    "labels",
+    "leaves",
+    "narrow",
+    "replaced",
+    "shared_inputs",
+    "shared_like",
+    "shared_scalar",
+    "work_dtype",
+]

@@ -1,0 +1,162 @@
+"""Rule: declared hyperparameters, declared state and one pure method that holds the equation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+from . import graph
+from .graph import Variable
+from .hyper import Hyper, Hyperparameters, declared
+from .layout import Bundle, Layout, Values
+from .state import State, Store
+
+
+class Context:
+    """What the rules of one optimizer share: hyperparameters, state, and the clock that counts updates."""
+
+    def __init__(self, owner: type) -> None:
+        self.clock = graph.shared_scalar(0, "updates", "int64")
+        self.hyper = Hyperparameters(owner, self.clock.astype("float64"))
+        self.store = Store()
+
+
+class Rule:
+    """From a gradient to a direction.
+
+    A rule declares its hyperparameters (`Hyper`, `Setting`) and its state (`Zeros()`, `Copy()`, `Number()`,
+    `State()`, `Generator()`) as class attributes, and defines ``direction(param, grad, **state)``, which
+    returns the direction and a dict with the new value of each state. The direction, times the learning rate,
+    is subtracted from the parameter. The same text runs on a parameter and on a vector of many.
+
+    A rule may also define ``evaluated(param, **state)``: the value to validate, keep and return in place of
+    the parameter.
+
+    Attributes
+    ----------
+    scope : {'element', 'tensor', 'all'}
+        What the equation calls x. An element rule treats every element alike and may see several parameters
+        as one vector; a tensor rule sees one parameter at a time; for ``'all'``, x is all parameters as one.
+    owns_rate : bool
+        Whether `direction` already contains the learning rate.
+    needs : tuple of str
+        What else the equation uses: ``'loss'`` (`self.loss`), ``'hvp'`` (`self.hvp(r)`), ``'global_norm'``
+        (`self.global_norm`).
+    """
+
+    scope: ClassVar[str] = "element"
+    owns_rate: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+    direction: Callable[..., tuple[Variable, dict[str, Variable]]]
+    evaluated: Callable[..., Variable]
+
+    learning_rate = Hyper(1e-4, at_least=0)
+
+    def __init__(self, context: Context) -> None:
+        self.context, self.hyper = context, context.hyper
+        self._batch: Mapping[str, Any] = {}
+
+    @property
+    def t(self) -> Variable:
+        """Number of this update, from 1: a float64 scalar."""
+        return self.hyper.count + 1
+
+    @property
+    def loss(self) -> Variable:
+        """The loss before this update: a scalar."""
+        return self._batch["loss"]
+
+    @property
+    def global_norm(self) -> Variable:
+        """The norm of all gradients taken as one vector: a scalar."""
+        return self._batch["global_norm"]
+
+    def hvp(self, r: Variable, method: str = "rop") -> Variable:
+        """Return the Hessian of the loss over all parameters times `r`, a tensor like x (scope ``'all'``)."""
+        return self._batch["hvp"](r, method)
+
+    def apply(
+        self, layout: Layout, point: Values, grads: Values, batch: Mapping[str, Any]
+    ) -> tuple[Values, dict[Variable, Variable]]:
+        """Run the equation on every bundle: return the directions, and the new value of each state variable.
+
+        `batch` holds what `needs` may name; its ``'hvp'`` is a function of a bundle and a tensor.
+        """
+        directions = Values()
+        new: dict[Variable, Variable] = {}
+        for bundle in layout.bundles(self.scope):
+            self._batch = {n: _for_bundle(batch[n], bundle) for n in self.needs}
+            states = self.states(bundle)
+            # a generator goes on where the bundle before has left it, or all would draw the same
+            old = {n: s.value if graph.is_tensor(s.value) else new.get(s.value, s.value) for n, s in states.items()}
+            direction, state_t = self.direction(point.read(bundle), grads.read(bundle), **old)
+            self._check_names(old, state_t)
+            directions.write(bundle, direction)
+            for n, s in states.items():
+                new.update(s.updates(state_t[n]))
+        return directions, new
+
+    def evaluations(self, layout: Layout, point: Values) -> dict[Variable, Variable]:
+        """Return what to evaluate in place of each parameter; empty if that is the parameter itself."""
+        if not hasattr(self, "evaluated"):
+            return {}
+        out = Values()
+        for bundle in layout.bundles(self.scope):
+            old = {n: s.value for n, s in self.states(bundle).items()}
+            out.write(bundle, self.evaluated(point.read(bundle), **old))
+        return {p: p.type.filter_variable(graph.cast(x, p.type.dtype)) for p, x in out.parts.items()}
+
+    def follow(self, layout: Layout) -> None:
+        """Set state that stands for parameters to their present values."""
+        following = [n for n, s in declared(type(self), State).items() if s.follows]
+        for bundle in layout.bundles(self.scope) if following else ():
+            states = self.states(bundle)
+            for variable, param in [
+                pair for n in following for pair in zip(states[n].variables, bundle.params, strict=True)
+            ]:
+                variable.set_value(param.get_value(borrow=True).astype(variable.type.dtype))
+
+    def states(self, bundle: Bundle) -> dict[str, Held]:
+        """Return the state that goes with a bundle by symbol, made at first need."""
+        used = {n: s for n, s in declared(type(self), State).items() if s.when is None or s.when(self)}
+        return {n: self._held(n, s, bundle) for n, s in used.items()}
+
+    def _held(self, symbol: str, state: State, bundle: Bundle) -> Held:
+        suffix, store = f"{type(self).__name__.lower()}.{symbol}", self.context.store
+        if state.like_param:
+            singles = [Bundle([p], [n], False) for p, n in zip(bundle.params, bundle.names, strict=True)]
+            return Held(bundle, [
+                store.variable(f"{b.name}.{suffix}", partial(_first, state, self, b), b.shape) for b in singles
+            ])  # fmt: skip
+        # an element rule may see its parameters one by one or packed: what belongs to none of them is one for all
+        owner = "all" if self.scope == "element" else bundle.name
+        return Held(None, [store.variable(f"{owner}.{suffix}", partial(_first, state, self, bundle))])
+
+    def _check_names(self, old: Mapping[str, Variable], new: Mapping[str, Variable]) -> None:
+        if set(old) != set(new):
+            raise TypeError(
+                f"{type(self).__name__}.direction must return a new value for each of its states "
+                f"{sorted(old)}, got {sorted(new)}"
+            )
+
+
+class Held:
+    """The variables behind one state of one bundle: one per parameter, or a single one outside any bundle."""
+
+    def __init__(self, bundle: Bundle | None, variables: list[Variable]) -> None:
+        self.bundle, self.variables = bundle, variables
+        self.value = variables[0] if bundle is None else bundle.join(variables)
+
+    def updates(self, new: Variable) -> dict[Variable, Variable]:
+        """Return the new value of each variable."""
+        parts = [new] if self.bundle is None else self.bundle.split(new)
+        return dict(zip(self.variables, parts, strict=True))
+
+
+def _first(state: State, rule: Rule, bundle: Bundle) -> Any:
+    return state.first(rule, bundle.value())
+
+
+def _for_bundle(needed: Any, bundle: Bundle) -> Any:
+    return partial(needed, bundle) if callable(needed) and not graph.is_variable(needed) else needed

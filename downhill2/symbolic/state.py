@@ -1,0 +1,103 @@
+"""State of rules: declared on the class, so that its names, shapes and cost are known before a graph exists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import graph
+from .graph import Variable
+
+
+class State:
+    """One state variable of a rule.
+
+    Parameters
+    ----------
+    init : float or function, optional
+        Its first value, broadcast to `shape`; a function is called as ``init(rule, value)`` with the value of
+        what the rule updates and may return a number, an array or a NumPy generator. Default 0.
+    shape : function, optional
+        ``shape(rule, value)`` returns the shape as a tuple; by default that of what the rule updates.
+    when : function, optional
+        ``when(rule)`` says whether these settings of the rule use the state; by default they do.
+    follows : bool
+        Whether it stands for the parameter and is set to it when best parameters are restored.
+    """
+
+    def __init__(
+        self,
+        init: float | Callable[[Any, np.ndarray], Any] = 0.0,
+        shape: Callable[[Any, np.ndarray], tuple[int, ...]] | None = None,
+        *,
+        when: Callable[[Any], bool] | None = None,
+        follows: bool = False,
+    ) -> None:
+        self.init, self.shape, self.when, self.follows = init, shape, when, follows
+
+    @property
+    def like_param(self) -> bool:
+        """Whether there is one for each parameter, of its shape, rather than one of its own shape."""
+        return self.shape is None
+
+    def first(self, rule: Any, value: np.ndarray) -> Any:
+        """Return the first value, for a rule that updates `value`."""
+        start = self.init(rule, value) if callable(self.init) else self.init
+        if isinstance(start, np.random.Generator):
+            return start
+        shape = value.shape if self.shape is None else self.shape(rule, value)
+        return np.array(np.broadcast_to(np.asarray(start, value.dtype), shape))
+
+
+def Zeros(when: Callable[[Any], bool] | None = None) -> State:
+    """Declare a state of the parameter's shape that starts at 0."""
+    return State(when=when)
+
+
+def Copy(follows: bool = False) -> State:
+    """Declare a state that starts as a copy of the parameter; one that `follows` is restored with it."""
+    return State(lambda rule, value: value, follows=follows)
+
+
+def Number(init: float | Callable[[Any, np.ndarray], Any] = 0.0) -> State:
+    """Declare a state that is one number."""
+    return State(init, lambda rule, value: ())
+
+
+def Generator() -> State:
+    """Declare a random generator, seeded by the rule's setting `seed`."""
+    return State(lambda rule, value: np.random.default_rng(rule.seed), lambda rule, value: ())
+
+
+class Store:
+    """The state variables of one optimizer by name, made at first need and kept while it lives."""
+
+    def __init__(self) -> None:
+        self.variables: dict[str, Variable] = {}
+        self._first: dict[str, Callable[[], Any]] = {}
+
+    def variable(self, name: str, first: Callable[[], Any], shape: Sequence[int | None] | None = None) -> Variable:
+        """Return the variable called `name`; if there is none yet, make it with the value of ``first()``.
+
+        `shape` is its static shape, by default that of the value.
+        """
+        if name not in self.variables:
+            value = first()
+            static = np.shape(value) if shape is None else shape
+            self.adopt(name, graph.shared_like(value, name, static), first)
+        return self.variables[name]
+
+    def adopt(self, name: str, variable: Variable, first: Callable[[], Any]) -> None:
+        """Take in a variable that was made elsewhere."""
+        self.variables[name], self._first[name] = variable, first
+
+    def values(self) -> dict[str, Any]:
+        """Return copies of the present values by name."""
+        return {n: v.get_value() for n, v in self.variables.items()}
+
+    def reset(self) -> None:
+        """Give every variable its first value again."""
+        for name, v in self.variables.items():
+            v.set_value(self._first[name]())
