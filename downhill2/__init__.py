@@ -1,0 +1,134 @@
+"""downhill2: minimize any scalar PyTensor expression.
+
+Three levels of use, each a thin layer over the next::
+
+    downhill2.minimize(loss, train, valid, algo='adam')          # everything
+
+    opt = downhill2.build('adam', loss)                          # your loop
+    for train_monitors, valid_monitors in opt.iterate(train, valid):
+        ...
+
+    updates = opt.get_updates(learning_rate=0.1)                 # just the graph
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from . import adaptive, base, climate, first_order, fitting
+from .adaptive import ADADELTA, ADAGRAD, ESGD, Adam, RMSProp, RProp
+from .base import Optimizer, build, list_algorithms
+from .dataset import Dataset
+from .first_order import NAG, SGD
+from .fitting import NonFiniteError
+from .symbolic.formulas import ema, norm, root
+from .symbolic.hyper import Hyper, Setting, nearest
+from .symbolic.state import Copy, Generator, Number, State, Zeros
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ADADELTA",
+    "ADAGRAD",
+    "ESGD",
+    "NAG",
+    "SGD",
+    "Adam",
+    "Copy",
+    "Dataset",
+    "Generator",
+    "Hyper",
+    "NonFiniteError",
+    "Number",
+    "Optimizer",
+    "RMSProp",
+    "RProp",
+    "Setting",
+    "State",
+    "Zeros",
+    "adaptive",
+    "base",
+    "build",
+    "climate",
+    "ema",
+    "first_order",
+    "list_algorithms",
+    "minimize",
+    "norm",
+    "root",
+]
+
+
+def minimize(
+    loss: Any,
+    train: Any,
+    valid: Any = None,
+    params: Sequence[Any] | None = None,
+    inputs: Sequence[Any] | None = None,
+    algo: str | type[Optimizer] = "rmsprop",
+    updates: Any = (),
+    monitors: Any = (),
+    monitor_gradients: bool = False,
+    batch_size: int = 32,
+    train_batches: int | None = None,
+    valid_batches: int | None = None,
+    **kwargs: Any,
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Minimize a loss.
+
+    Parameters
+    ----------
+    loss : scalar TensorVariable
+        What to minimize.
+    train : Dataset, or what a Dataset takes; None
+        Training data, one array per input; None if the loss needs none.
+    valid : the same, optional
+        Validation data. Default: the training data.
+    params, inputs, updates, monitors, monitor_gradients
+        As for `Optimizer`.
+    algo : str or subclass of Optimizer
+        The algorithm. Default ``'rmsprop'``.
+    batch_size, train_batches, valid_batches : int
+        Rows per batch, and batches per epoch and per validation, of data that is not yet a `Dataset`.
+    **kwargs
+        Hyperparameters, and what `Optimizer.iterate` takes.
+
+    Returns
+    -------
+    train_monitors, valid_monitors : dict of str to float
+        Averages over the last epoch, and the last validation. The best parameters are in the shared variables.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For wrong arguments, before anything is compiled.
+    NonFiniteError
+        When the training loss is not finite; the best parameters are restored.
+
+    Examples
+    --------
+    >>> import numpy as np, pytensor, pytensor.tensor as pt
+    >>> x, w = pt.matrix("x"), pytensor.shared(np.zeros(2), name="w")
+    >>> data = np.array([[1.0, 2.0], [2.0, 1.0]])
+    >>> train, valid = downhill2.minimize(
+    ...     ((x @ w - 3) ** 2).mean(), [data], algo="sgd", learning_rate=0.1, max_epochs=50
+    ... )
+    >>> [round(float(v), 2) for v in w.get_value()]
+    [1.0, 1.0]
+    """
+    sizes = {"batch_size": batch_size, "train_batches": train_batches, "valid_batches": valid_batches}
+    run = {n: kwargs.pop(n) for n in fitting.RUN_SETTINGS if n in kwargs}
+    if params is None:
+        params = fitting.params_beside_data(loss, (train, valid), updates, kwargs)
+    opt = build(algo, loss, params, inputs, updates, monitors, monitor_gradients, **kwargs)
+    return opt.minimize(train, valid, **sizes, **run)
+
+
+_FORMER = {c.lower(): c for c in __all__}
+
+
+def __getattr__(name: str) -> NoReturn:
+    near = _FORMER.get(name.lower())
+    hint = f"; did you mean {near!r}?" if near else nearest(name, __all__)
+    raise AttributeError(f"module 'downhill2' has no attribute {name!r}{hint}")

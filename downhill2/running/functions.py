@@ -1,0 +1,125 @@
+"""Compiled functions, and what drives them batch by batch: updates of an epoch, an evaluation, the best so far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytensor
+
+from .loop import Tally
+
+Compiled = Callable[..., Sequence[Any]]
+
+
+def compiled(feed: Any, outputs: Sequence[Any], updates: Mapping[Any, Any]) -> Compiled:
+    """Compile a function of the batches of a feed.
+
+    Parameters
+    ----------
+    feed : Feed
+        Its `inputs` are what a batch consists of, its `givens` what stands for the inputs of the loss.
+    outputs : sequence of scalar TensorVariable
+    updates : mapping of shared variable to expression
+    """
+    function: Compiled = pytensor.function(
+        feed.inputs,
+        list(outputs),
+        updates=dict(updates),
+        givens=feed.givens,
+        on_unused_input="ignore",
+        trust_input=True,  # a feed yields only what the function takes
+    )
+    return function
+
+
+class Steps:
+    """Drives the compiled step through the epochs of a feed: what the loop calls.
+
+    Parameters
+    ----------
+    function : callable
+        Returns the compiled step: a batch in; the monitors before the update out, the loss first. Asked at the
+        beginning of each stretch of updates, as hyperparameters may have changed that shape it.
+    names : sequence of str
+        The names of the monitors.
+    feed : Feed
+        Where batches come from.
+    """
+
+    def __init__(self, function: Callable[[], Compiled], names: Sequence[str], feed: Any) -> None:
+        self._function, self._names, self._feed = function, list(names), feed
+        self._batches: Iterator[tuple[tuple[Any, ...], float]] | None = None
+        self._position = 0
+
+    def __call__(self, most: int | None, halt: Callable[[], bool]) -> Tally:
+        """Make at most `most` updates of the present epoch, fewer if ``halt()`` says so after one of them."""
+        if self._batches is None:
+            self._batches, self._position = self._feed.train(), 0
+        tally = self._run(self._batches, most, halt)
+        self._position += tally.updates
+        if self._position == self._feed.length:
+            tally.end = True
+        if tally.end:
+            if not self._position:
+                raise ValueError(f"{self._feed.name} must have at least one batch an epoch, got none")
+            self._batches = None
+        return tally
+
+    def _run(self, batches: Iterator[Any], most: int | None, halt: Callable[[], bool]) -> Tally:
+        function, names = self._function(), self._names
+        totals = [0.0] * len(names)
+        made, rows, bad, end = 0, 0.0, False, False
+        for arrays, weight in batches:
+            values = function(*arrays)
+            if not math.isfinite(values[0]):
+                bad = True
+                break
+            made += 1
+            rows += weight
+            for i, value in enumerate(values):
+                totals[i] += weight * float(value)
+            if made == most or halt():
+                break
+        else:
+            end = True
+        return Tally(made, rows, dict(zip(names, totals, strict=True)), end, bad)
+
+
+def averages(function: Compiled, names: Sequence[str], feed: Any) -> dict[str, float]:
+    """Evaluate one epoch of a feed in stored order and return the monitors' averages, weighted by rows."""
+    totals, rows = [0.0] * len(names), 0.0
+    for arrays, weight in feed.stored():
+        rows += weight
+        for i, value in enumerate(function(*arrays)):
+            totals[i] += weight * float(value)
+    if not rows:
+        raise ValueError(f"{feed.name} must have at least one batch with a positive weight, got none")
+    return {name: total / rows for name, total in zip(names, totals, strict=True)}
+
+
+class Best:
+    """Copies of the best values that were evaluated.
+
+    Parameters
+    ----------
+    present : callable
+        Returns the values that are evaluated now: one array per parameter, which may be the parameter's own.
+    """
+
+    def __init__(self, present: Callable[[], Sequence[np.ndarray]]) -> None:
+        self._present = present
+        self.monitors: dict[str, float] = {}
+        self.values: list[np.ndarray] = []
+
+    def keep(self, monitors: Mapping[str, float]) -> None:
+        """Copy the present values, over the copies of the best so far."""
+        present = self._present()
+        if self.values:
+            for copy, value in zip(self.values, present, strict=True):
+                np.copyto(copy, value)
+        else:
+            self.values = [np.array(v) for v in present]
+        self.monitors = dict(monitors)
