@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from downhill2.running import signals
-from downhill2.running.loop import Limits, Progress, Record, Run, Tally
+from downhill2.running.loop import Limits, Progress, Record, Run
 
 
 class NonFinite(ArithmeticError):
@@ -36,13 +36,14 @@ class World:
         self.now = 0.0
         self.report = self.records.append
 
-    def step(self, n, halt):
-        tally = Tally(0, 0.0, {"loss": 0.0, "x": 0.0}, end=False)
+    def step(self, tally, n, halt):
+        tally.sums = {"loss": 0.0, "x": 0.0} | tally.sums
         most = min(n if n is not None else math.inf, self.stretch or math.inf)
         while tally.updates < most and not tally.end:
             self.during.get(self.x + 1, lambda: None)()
             if self.x + 1 in self.bad:
-                return dataclasses.replace(tally, bad=True)
+                tally.bad = True
+                return
             self.x += 1
             self.position = (self.position + 1) % self.length
             self.now += 1.0
@@ -53,8 +54,7 @@ class World:
             tally.sums["x"] += weight * self.x
             tally.end = self.position == 0
             if halt():
-                break
-        return tally
+                return
 
     def validate(self):
         self.validated.append(self.x)
@@ -121,6 +121,19 @@ def finish(request):
     return iterate if request.param == "iterate" else Run.drain
 
 
+def test_the_updates_before_an_exception_count():
+    world = World(during={15: raising(OSError("disk"))})
+    run = world.run()
+    with pytest.raises(OSError, match="disk"):
+        run.drain()
+    assert run.progress.updates == world.x == 14
+
+
+def test_averages_do_not_depend_on_how_an_epoch_is_cut_into_stretches():
+    pairs = [list(World(max_epochs=2, stretch=stretch).run().iterate()) for stretch in (1, 3, None)]
+    assert pairs[0] == pairs[1] == pairs[2]
+
+
 # ---- validation
 
 
@@ -162,8 +175,12 @@ def test_train_monitors_are_averages_weighted_by_rows_with_loss_first():
 
 def test_an_epoch_whose_rows_weigh_nothing_has_no_averages():
     world = World(max_updates=1, validate_every=None)
+
+    def weightless(tally, n, halt):
+        tally.updates, tally.sums, tally.end = 1, {"loss": 0.0}, True
+
     run = world.run()
-    run._step = lambda n, halt: Tally(1, 0.0, {"loss": 0.0}, end=True)
+    run._step = weightless
     ((train, _),) = run.iterate()
     assert math.isnan(train["loss"])
 

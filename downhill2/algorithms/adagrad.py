@@ -6,7 +6,7 @@ from ..base import Optimizer
 from ..symbolic.formulas import root
 from ..symbolic.graph import Variable
 from ..symbolic.hyper import Hyper, Setting
-from ..symbolic.state import State
+from ..symbolic.state import Zeros
 
 
 class ADAGRAD(Optimizer):
@@ -18,7 +18,7 @@ class ADAGRAD(Optimizer):
     .. math::
         \begin{aligned}
         G_{t+1} &= G_t + g_t^2 \\
-        \theta_{t+1} &= \theta_t - \eta\, \frac{g_t}{\sqrt{G_{t+1}} + \epsilon}
+        \theta_{t+1} &= \theta_t - \eta\, \frac{g_t}{\sqrt{a + G_{t+1}} + \epsilon}
         \end{aligned}
 
     Parameters
@@ -32,8 +32,7 @@ class ADAGRAD(Optimizer):
         Whether epsilon is added to the root, or, squared gradients being its unit then, under it.
         Default ``'outside'``.
     initial_accumulator : float, optional
-        :math:`G_0`, in squared units of the gradient; must be at least 0. Set it before the first update.
-        Default 0.
+        What the sum starts at, in squared units of the gradient; symbol :math:`a`. Must be at least 0. Default 0.
 
     Notes
     -----
@@ -59,8 +58,8 @@ class ADAGRAD(Optimizer):
     epsilon = Hyper(1e-8, "rms_regularizer", at_least=0)
     epsilon_at = Setting("outside", ("outside", "inside"))
     initial_accumulator = Hyper(0.0, at_least=0)
-    g2 = State(lambda rule, value: rule.hyper["initial_accumulator"])
+    g2 = Zeros()
 
     def direction(self, param: Variable, grad: Variable, g2: Variable) -> tuple[Variable, dict[str, Variable]]:
         g2_t = g2 + grad**2
-        return grad / root(g2_t, self.epsilon, self.epsilon_at), {"g2": g2_t}
+        return grad / root(self.initial_accumulator + g2_t, self.epsilon, self.epsilon_at), {"g2": g2_t}

@@ -29,8 +29,8 @@ class RProp(Optimizer):
     Parameters
     ----------
     learning_rate : float, optional
-        The first step, in the units of the parameter; symbol :math:`\Delta_0`. Must be at least 0. Later values
-        have no effect. Default 1e-4.
+        The first step, in the units of the parameter; symbol :math:`\Delta_0`. Must be at least 0. Later
+        values have no effect. Default 1e-4.
     step_increase, rprop_increase : float, optional
         Factor of a step whose gradient kept its sign; symbol :math:`\eta^+`. Must be positive. Default 1.01.
     step_decrease, rprop_decrease : float, optional
@@ -71,7 +71,7 @@ class RProp(Optimizer):
     def direction(
         self, param: Variable, grad: Variable, delta: Variable, g: Variable
     ) -> tuple[Variable, dict[str, Variable]]:
-        delta = pt.switch(pt.eq(self.t, 1), self.learning_rate, delta)
+        delta = pt.switch(delta > 0, delta, self.learning_rate)  # 0: no step yet
         # signs, not values: the product of two small gradients underflows to 0
         turn = pt.sign(grad) * pt.sign(g)
         factor = pt.switch(turn > 0, self.step_increase, pt.switch(turn < 0, self.step_decrease, 1))

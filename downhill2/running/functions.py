@@ -54,38 +54,40 @@ class Steps:
         self._batches: Iterator[tuple[tuple[Any, ...], float]] | None = None
         self._position = 0
 
-    def __call__(self, most: int | None, halt: Callable[[], bool]) -> Tally:
-        """Make at most `most` updates of the present epoch, fewer if ``halt()`` says so after one of them."""
+    def __call__(self, tally: Tally, most: int | None, halt: Callable[[], bool]) -> None:
+        """Add at most `most` updates of the present epoch to a tally, fewer if ``halt()`` says so after one."""
         if self._batches is None:
             self._batches, self._position = self._feed.train(), 0
-        tally = self._run(self._batches, most, halt)
-        self._position += tally.updates
+        try:
+            self._run(self._batches, tally, most, halt)
+        finally:
+            self._position += tally.updates
         if self._position == self._feed.length:
             tally.end = True
         if tally.end:
             if not self._position:
                 raise ValueError(f"{self._feed.name} must have at least one batch an epoch, got none")
             self._batches = None
-        return tally
 
-    def _run(self, batches: Iterator[Any], most: int | None, halt: Callable[[], bool]) -> Tally:
+    def _run(self, batches: Iterator[Any], tally: Tally, most: int | None, halt: Callable[[], bool]) -> None:
         function, names = self._function(), self._names
-        totals = [0.0] * len(names)
-        made, rows, bad, end = 0, 0.0, False, False
-        for arrays, weight in batches:
-            values = function(*arrays)
-            if not math.isfinite(values[0]):
-                bad = True
-                break
-            made += 1
-            rows += weight
-            for i, value in enumerate(values):
-                totals[i] += weight * float(value)
-            if made == most or halt():
-                break
-        else:
-            end = True
-        return Tally(made, rows, dict(zip(names, totals, strict=True)), end, bad)
+        totals = [tally.sums.get(name, 0.0) for name in names]
+        made, rows = 0, tally.rows
+        try:
+            for arrays, weight in batches:
+                values = function(*arrays)
+                if not math.isfinite(values[0]):
+                    tally.bad = True
+                    return
+                made += 1
+                rows += weight
+                for i, value in enumerate(values):
+                    totals[i] += weight * float(value)
+                if made == most or halt():
+                    return
+            tally.end = True
+        finally:
+            tally.updates, tally.rows, tally.sums = made, rows, dict(zip(names, totals, strict=True))
 
 
 def averages(function: Compiled, names: Sequence[str], feed: Any) -> dict[str, float]:

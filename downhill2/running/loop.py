@@ -21,26 +21,29 @@ _log = logging.getLogger("downhill2")
 
 @dataclass
 class Tally:
-    """What a stretch of updates reports.
+    """What a stretch of updates adds to: what an epoch has summed up so far goes in, and on.
+
+    Sums go on where the last stretch left them, and not from zero, so that averages do not depend on how an epoch
+    is cut into stretches, to the last bit.
 
     Attributes
     ----------
-    updates : int
-        Updates made.
+    sums : dict of str to float
+        For each monitor, `loss` first, the sum over the epoch's updates of weight times value.
     rows : float
         The weight of the sums: rows, or the sum of their weights.
-    sums : dict of str to float
-        For each monitor, `loss` first, the sum over the updates of weight times value.
+    updates : int
+        Updates made in this stretch.
     end : bool
         Whether the epoch is over.
     bad : bool
         Whether the last update met a loss that is not finite. It was held back and counts nowhere above.
     """
 
-    updates: int
-    rows: float
     sums: Monitors
-    end: bool
+    rows: float
+    updates: int = 0
+    end: bool = False
     bad: bool = False
 
 
@@ -84,9 +87,9 @@ class Run:
     limits : Limits
         When to validate and when to stop.
     step : callable
-        ``step(n, halt)`` makes at most `n` updates of the present epoch (None: all that are left of it) and
-        returns a `Tally`. It begins a new epoch when the last one is over, and returns early when ``halt()``,
-        which it asks after each update (or chunk of updates), is true.
+        ``step(tally, n, halt)`` makes at most `n` updates of the present epoch (None: all that are left of it) and
+        adds them to a `Tally`, those before an exception too. It begins a new epoch when the last one is over, and
+        returns early when ``halt()``, which it asks after each update (or chunk of updates), is true.
     validate : callable
         Returns the monitors, with `loss`, of the present parameters on the validation data.
     keep, restore : callable
@@ -111,7 +114,7 @@ class Run:
         self,
         limits: Limits,
         *,
-        step: Callable[[int | None, Callable[[], bool]], Tally],
+        step: Callable[[Tally, int | None, Callable[[], bool]], None],
         validate: Callable[[], Monitors],
         keep: Callable[[], None],
         restore: Callable[[], None],
@@ -223,11 +226,11 @@ class Run:
     def _advance(self) -> bool:
         """Make the longest stretch of updates that no boundary cuts; return whether the epoch is over."""
         p, most = self.progress, self.limits.max_updates
-        tally = self._step(None if most is None else most - p.updates, self._halt)
-        p.updates += tally.updates
-        p.rows += tally.rows
-        for name, total in tally.sums.items():
-            p.sums[name] = p.sums.get(name, 0.0) + total
+        tally = Tally(p.sums, p.rows)
+        try:
+            self._step(tally, None if most is None else most - p.updates, self._halt)
+        finally:
+            p.sums, p.rows, p.updates = tally.sums, tally.rows, p.updates + tally.updates
         if tally.bad:
             self._why = "non-finite"
             raise self._fault()

@@ -2,26 +2,183 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
+from typing import Any
 
 
-def _check_integer(name: str, value: object, least: int, none_means: str) -> None:
-    if value is None:
-        return
+def _check_optional(name: str, value: object, least: int, none_means: str) -> None:
+    if value is not None:
+        _check_integer(name, value, least, " or None", f"; None means {none_means}")
+
+
+def _check_integer(name: str, value: object, least: int, or_else: str = "", advice: str = "") -> None:
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} must be an integer or None, got {value!r}; None means {none_means}")
+        raise TypeError(f"{name} must be an integer{or_else}, got {value!r}{advice}")
     if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value!r}; None means {none_means}")
+        raise ValueError(f"{name} must be at least {least}, got {value!r}{advice}")
 
 
-def _check_number(name: str, value: object, least: float) -> None:
+def _check_number(name: str, value: object, least: float, exclusive: bool = False) -> None:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    if not float(value) >= least:  # also refuses NaN
-        condition = "a number, not NaN" if least == -math.inf else f"at least {least:g}"
+    number = float(value)
+    if not (number > least if exclusive else number >= least):  # also refuses NaN
+        bound = f"above {least:g}" if exclusive else f"at least {least:g}"
+        condition = "a number, not NaN" if least == -math.inf else bound
         raise ValueError(f"{name} must be {condition}, got {value!r}")
+
+
+@dataclass
+class Blocks:
+    """The training loss so far, as means of blocks of updates: what a `Plateau` decides from.
+
+    Attributes
+    ----------
+    means : list of float
+        Of the finished blocks, in order.
+    doublings : int
+        How often two neighbouring blocks were made one.
+    total : float
+        Sum of the losses of the unfinished block.
+    updates : int
+        How many these are.
+    """
+
+    means: list[float] = field(default_factory=list)
+    doublings: int = 0
+    total: float = 0.0
+    updates: int = 0
+
+
+@dataclass(frozen=True)
+class Plateau:
+    r"""Tell whether a noisy training loss has ceased to fall; checked when made.
+
+    Losses of single updates say nothing: they rise half of the time while the training goes well. So the loss
+    is averaged over blocks of updates, and a straight line is fitted, by least squares, through the means
+    :math:`m_1 \dots m_n` of the latest half of the run:
+
+    .. math::
+        \begin{aligned}
+        \text{slope} &= \textstyle\sum_i x_i m_i \big/ \sum_i x_i^2, \qquad x_i = i - (n + 1) / 2 \\
+        \text{fall} &= -n \, \text{slope} \\
+        \text{error} &= n \sqrt{\textstyle\sum_i (m_i - \bar m - \text{slope} \, x_i)^2
+                        \big/ \big((n - 2) \sum_i x_i^2\big)}
+        \end{aligned}
+
+    The run is on a plateau when ``fall <= min_fall * abs(mean)``: the line does not fall, and
+    ``error <= max_error * abs(mean)``: it would have shown a fall. While the noise is too large for this there
+    is no decision; it becomes smaller with every update, as the blocks are as many as ever and grow with the
+    run: whenever there are ``4 * blocks``, neighbours are made one.
+
+    Parameters
+    ----------
+    block : int
+        Updates in the first blocks; at least 1. Default 50.
+    blocks : int
+        Blocks that half of the run must have, at least 3; so nothing is decided in the first
+        ``2 * blocks * block`` updates. Default 20.
+    min_fall : float
+        The relative fall, over the latest half of the run, that is as good as none; at least 0, dimensionless.
+        Default 0.001.
+    max_error : float
+        The relative standard error of this fall up to which it is believed; above 0, dimensionless.
+        Default 0.01.
+
+    Raises
+    ------
+    TypeError
+        If an option is of the wrong kind.
+    ValueError
+        If an option is out of its range.
+
+    Notes
+    -----
+    Why the latest half: a loss that falls ever more slowly, like a power of the number of updates, falls by the
+    same fraction over the latest half of the run however long it is, while the error becomes smaller. The price
+    is that a plateau is found when it has lasted as long as the way to it, or longer.
+
+    Why two conditions: to stop when a fall is not significant would stop every run that is noisy enough; to
+    stop when a fall of some size is excluded would stop one that falls slowly and surely.
+
+    The error is right for blocks that do not depend on each other. Blocks that are shorter than the memory of
+    the loss make it too small; as they grow, they outgrow this memory. Batches drawn without replacement make
+    neighbours differ more than that, and the error too large, which only delays.
+
+    Both fractions are of the magnitude of the loss. Next to a large constant in the loss (a log-likelihood,
+    say) a fall that matters may be a small fraction: take it away from the loss, or lower `max_error` and
+    `min_fall`.
+    """
+
+    block: int = 50
+    blocks: int = 20
+    min_fall: float = 1e-3
+    max_error: float = 0.01
+
+    def __post_init__(self) -> None:
+        _check_integer("plateau's block", self.block, 1)
+        _check_integer("plateau's blocks", self.blocks, 3)
+        _check_number("plateau's min_fall", self.min_fall, 0.0)
+        _check_number("plateau's max_error", self.max_error, 0.0, exclusive=True)
+
+    @classmethod
+    def given(cls, plateau: object) -> Plateau | None:
+        """Return what ``plateau=`` means: None and False no test, True the defaults, or a mapping of options."""
+        if plateau is None or isinstance(plateau, Plateau):
+            return plateau
+        if isinstance(plateau, bool):
+            return cls() if plateau else None
+        if not isinstance(plateau, Mapping):
+            raise TypeError(f"plateau must be True, False or a mapping of options, got {plateau!r}")
+        known = [f.name for f in fields(cls)]
+        for name in plateau:
+            if name not in known:
+                close = difflib.get_close_matches(str(name), known, 1) or known
+                raise TypeError(f"plateau has no option {name!r}; did you mean {' or '.join(map(repr, close))}?")
+        return cls(**plateau)
+
+    def left(self, state: Blocks) -> int:
+        """Return how many updates the unfinished block still lacks."""
+        return (self.block << state.doublings) - state.updates
+
+    def add(self, state: Blocks, losses: Iterable[float]) -> None:
+        """Take in the losses of further updates."""
+        for loss in losses:
+            state.total += loss
+            state.updates += 1
+            if not self.left(state):
+                self._finish_block(state)
+
+    def _finish_block(self, state: Blocks) -> None:
+        means = state.means
+        means.append(state.total / state.updates)
+        state.total, state.updates = 0.0, 0
+        if len(means) == 4 * self.blocks:
+            means[:] = [a / 2 + b / 2 for a, b in zip(means[::2], means[1::2], strict=True)]
+            state.doublings += 1
+
+    def reached(self, state: Blocks) -> bool:
+        """Whether the finished blocks show a plateau."""
+        n = len(state.means)
+        if n < 2 * self.blocks:
+            return False
+        mean, fall, error = trend(state.means[n // 2 :])
+        return fall <= self.min_fall * abs(mean) and error <= self.max_error * abs(mean)
+
+
+def trend(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the mean of at least three values, the fall of a straight line along them, and its standard error."""
+    n = len(values)
+    mean = sum(values) / n
+    places = [i - (n - 1) / 2 for i in range(n)]
+    square = sum(x * x for x in places)
+    slope = sum(x * (v - mean) for x, v in zip(places, values, strict=True)) / square
+    rest = [v - mean - slope * x for x, v in zip(places, values, strict=True)]
+    return mean, -n * slope, n * math.sqrt(sum(r * r for r in rest) / ((n - 2) * square))
 
 
 @dataclass(frozen=True)
@@ -46,6 +203,11 @@ class Limits:
     target : float or None
         Stop when the validation loss is not above this; in a run that never validates, the training loss of
         an epoch.
+    diverged : float or None
+        Stop when the loss that a target is compared with is above this multiple of the lowest one so far;
+        above 1. For a negative loss: when it has risen by more than ``diverged - 1`` times its magnitude.
+    plateau : Plateau, mapping of its options, bool or None
+        Stop when the training loss has ceased to fall. True: with the default options.
     restore_best : bool
         Whether the parameters with the lowest validation loss are put back at the end.
 
@@ -64,18 +226,23 @@ class Limits:
     max_epochs: int | None = None
     max_seconds: float | None = None
     target: float | None = None
+    diverged: float | None = None
+    plateau: Plateau | Mapping[str, Any] | bool | None = None
     restore_best: bool = True
 
     def __post_init__(self) -> None:
-        _check_integer("patience", self.patience, 0, "no early stopping")
-        _check_integer("validate_every", self.validate_every, 1, "no validation at all")
-        _check_integer("max_updates", self.max_updates, 0, "no limit")
-        _check_integer("max_epochs", self.max_epochs, 0, "no limit")
+        _check_optional("patience", self.patience, 0, "no early stopping")
+        _check_optional("validate_every", self.validate_every, 1, "no validation at all")
+        _check_optional("max_updates", self.max_updates, 0, "no limit")
+        _check_optional("max_epochs", self.max_epochs, 0, "no limit")
         _check_number("min_improvement", self.min_improvement, 0.0)
         if self.max_seconds is not None:
             _check_number("max_seconds", self.max_seconds, 0.0)
         if self.target is not None:
             _check_number("target", self.target, -math.inf)
+        if self.diverged is not None:
+            _check_number("diverged", self.diverged, 1.0, exclusive=True)
+        Plateau.given(self.plateau)
         if not isinstance(self.restore_best, bool):
             raise TypeError(f"restore_best must be True or False, got {self.restore_best!r}")
 
