@@ -1067,6 +1067,25 @@ def test_a_fault_in_a_number_is_told_by_the_input():
     assert feed.fault() == "input 'b'"
 
 
+def test_the_rows_of_a_batch_are_told_in_words():
+    shuffled = Dataset(TEN, batch_size=7, rng=1).bind([vector()])
+    told = [([int(k) for k in x], shuffled.rows()) for (x,), _ in shuffled.train()]
+    assert [words for _, words in told] == [
+        "rows {}, {}, {}, {}, {} and 2 more".format(*told[0][0]),
+        "rows {}, {}, {}".format(*told[1][0]),
+    ]
+    neighbours = Dataset(TEN, batch_size=7, shuffle=False).bind([vector()])
+    assert [neighbours.rows() for _ in neighbours.train()] == ["rows 0 to 6", "rows 7 to 9"]
+    listed = Dataset([[TEN]]).bind([vector()])
+    assert [listed.rows() for _ in listed.train()] == [""]
+
+
+def test_data_that_is_cut_otherwise_has_another_signature():
+    made = [Dataset(TEN[:n], batch_size=size).bind([vector()]) for n, size in ((10, 5), (9, 5), (10, 6))]
+    made.append(Dataset([[TEN], [TEN]]).bind([vector()]))
+    assert len({json.dumps(feed.signature()) for feed in made}) == 4
+
+
 # Position
 
 
@@ -1121,21 +1140,33 @@ def test_restoring_says_nothing_of_a_seed(caplog):
     assert not caplog.messages
 
 
-@pytest.mark.parametrize("iteration_size", [None, 3])
-@pytest.mark.parametrize("used", [0, 2, 3, 4, 5])
-def test_a_restored_iterable_goes_on_where_it_was(iteration_size, used):
-    feed, other = (Dataset(counting, iteration_size=iteration_size).bind([vector()]) for _ in range(2))
-    batches = endless(feed)
-    deque(itertools.islice(batches, used), maxlen=0)
-    other.restore(saved(feed))
-    assert rows_of(itertools.islice(endless(other), 7)) == rows_of(itertools.islice(batches, 7))
-
-
-def test_a_restored_callable_finishes_the_epoch():
-    feed, other = (Dataset(Counter(), iteration_size=5).bind([vector()]) for _ in range(2))
-    deque(itertools.islice(feed.train(), 2), maxlen=0)
-    other.restore(saved(feed))
-    assert [len(list(other.train())) for _ in range(2)] == [3, 5]
+@pytest.mark.parametrize(
+    ("source", "iteration_size", "epochs", "more", "warned"),
+    [
+        (counting, None, 0, 0, False),
+        (counting, None, 1, 0, False),
+        (counting, None, 1, 2, True),
+        (counting, 3, 0, 0, False),
+        (counting, 3, 0, 2, True),
+        (counting, 3, 1, 0, True),
+        (lambda: [TEN], 5, 0, 0, False),
+        (lambda: [TEN], 5, 0, 2, True),
+        (lambda: [TEN], 5, 1, 0, True),
+    ],
+)
+def test_what_has_no_state_begins_anew_and_says_so(source, iteration_size, epochs, more, warned, caplog):
+    feed, other, new = (Dataset(source, iteration_size=iteration_size).bind([vector()]) for _ in range(3))
+    for _ in range(epochs):
+        deque(feed.train(), maxlen=0)
+    batches = feed.train()
+    deque(itertools.islice(batches, more), maxlen=0)
+    state = saved(feed)
+    with caplog.at_level(logging.WARNING, "downhill2"):
+        other.restore(state)
+    told = "dataset has no state_dict() and load_state_dict(): the data begins anew"
+    assert caplog.messages == [told] * warned
+    assert other.done == 0
+    assert [drained(other.train()) for _ in range(2)] == [drained(new.train()) for _ in range(2)]
 
 
 @pytest.mark.parametrize(
@@ -1206,7 +1237,8 @@ def test_any_position_can_be_restored(used, n, seed, **sizes):
 def test_importing_datasets_pulls_in_no_optional_library():
     code = (
         "import sys, downhill2.dataset; "
-        "print(sorted({'pandas', 'polars', 'torch', 'pytensor.sparse', 'scipy.sparse'} & {*sys.modules}))"
+        "print(sorted({'h5py', 'zarr', 'pyarrow', 'pandas', 'polars', 'torch', 'pytensor.sparse', 'scipy.sparse'} "
+        "& {*sys.modules}))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

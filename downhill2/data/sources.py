@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import numbers
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,10 +31,10 @@ RANKS = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
 
 
 def is_array(values: Any) -> bool:
-    """Whether values are an array, frame, series, tensor, sparse matrix or shared variable."""
+    """Whether values are an array, frame, series, tensor, sparse matrix, shared variable, or rows of one."""
     if isinstance(values, np.generic | Variable):
         return isinstance(values, SharedVariable)
-    return hasattr(type(values), "__array__") or is_sparse(values)
+    return hasattr(type(values), "__array__") or is_sparse(values) or isinstance(values, Rows)
 
 
 def is_number(values: Any) -> bool:
@@ -49,9 +49,12 @@ def is_sparse(values: Any) -> bool:
 
 def is_frame(values: Any) -> bool:
     """Whether values are a frame or series of pandas or polars."""
-    return hasattr(type(values), "iloc") or any(
-        kind.__module__.partition(".")[0] == "polars" for kind in type(values).__mro__
-    )
+    return hasattr(type(values), "iloc") or is_of(values, "polars")
+
+
+def is_of(values: Any, *packages: str) -> bool:
+    """Whether the type of values, or one that it extends, is of one of these packages, which are not imported."""
+    return any(kind.__module__.partition(".")[0] in packages for kind in type(values).__mro__)
 
 
 def as_array(values: Any) -> NDArray[Any]:
@@ -179,10 +182,13 @@ class Column(Protocol):
 
 
 class Direct:
-    """An array that has the input's layout: rows go into a buffer that every batch reuses, slices are views."""
+    """An array that has the input's layout: rows go into a buffer that every batch reuses, slices are views.
 
-    def __init__(self, array: NDArray[Any], axis: int) -> None:
-        self.array, self.axis = array, axis
+    Slices of what is ``mapped``, not in memory, go into a buffer, too: then it is read where the batch is made.
+    """
+
+    def __init__(self, array: NDArray[Any], axis: int, mapped: bool) -> None:
+        self.array, self.axis, self.mapped = array, axis, mapped
 
     def gather(self, length: int) -> Read:
         """From ``length`` row numbers to the buffer that holds their values."""
@@ -193,7 +199,7 @@ class Direct:
     def window(self, length: int) -> Read:
         """From a slice of ``length`` rows to a view, or to a buffer where a view has not the layout."""
         array, before = self.array, (slice(None),) * self.axis
-        if self.axis == 0 and array.flags.writeable:
+        if self.axis == 0 and array.flags.writeable and not self.mapped:
             return array.__getitem__
         buffer = self._buffer(length)
 
@@ -273,6 +279,10 @@ class Rows:
         """Values of some rows, as stored."""
         return self.values[(slice(None),) * self.axis + (rows,)]
 
+    def reader(self) -> Read:
+        """From rows, or a slice of them, to their values; for one thread, and may keep some of what it read."""
+        return self.read
+
     def admit(self, slot: Slot, length: int) -> None:
         """Raise unless batches of ``length`` rows fit the input."""
         shape = list(self.shape)
@@ -282,7 +292,7 @@ class Rows:
     def column(self, slot: Slot) -> Column:
         """How the batches of an input are made from these rows."""
         slot.convert(self.read(slice(0, 1)), slot.owner)  # a wrong dtype shows before anything is compiled
-        return Converted(self.read, slot.convert, slot.owner)
+        return Converted(self.reader(), slot.convert, slot.owner)
 
 
 class ArrayRows(Rows):
@@ -296,12 +306,12 @@ class ArrayRows(Rows):
     def column(self, slot: Slot) -> Column:
         """Straight from the array where its layout is right, else from one copy of it, or by batch if not in memory."""
         if slot.fits(self.values):
-            return Direct(self.values, self.axis)
+            return Direct(self.values, self.axis, self.mapped)
         if self.mapped or slot.matrix:
             return super().column(slot)
         if slot.dtype not in self._converted:
             self._converted[slot.dtype] = slot.convert(self.values, slot.owner)
-        return Direct(self._converted[slot.dtype], self.axis)
+        return Direct(self._converted[slot.dtype], self.axis, False)
 
 
 class FrameRows(Rows):
@@ -367,77 +377,6 @@ class SharedRows(Rows):
 def with_data(matrix: Any, data: NDArray[Any]) -> Any:
     """A compressed sparse matrix with other values, and with indices of 32 bits where they suffice."""
     return type(matrix)((data, matrix.indices, matrix.indptr), shape=matrix.shape)
-
-
-def rows_of(values: Any, axis: int) -> Rows:
-    """One array, of whatever library, as something to read rows from."""
-    if isinstance(values, SharedVariable):
-        return SharedRows(values, axis)
-    if is_sparse(values):
-        return SparseRows(values, axis)
-    return (FrameRows if is_frame(values) else ArrayRows)(values, axis)
-
-
-class Reader:
-    """Reads batches that come ready-made.
-
-    Parameters
-    ----------
-    owner : str
-        Name of the Dataset, for messages.
-    slots : list of Slot, or None
-        What the inputs take; None: values stay as they are stored.
-    axis : int
-        The axis of the first array whose length is the weight of a batch.
-    """
-
-    def __init__(self, owner: str, slots: list[Slot] | None, axis: int) -> None:
-        self.owner, self.slots, self.axis = owner, slots, axis
-
-    def __call__(self, batch: Any, number: int) -> Batch:
-        """Arrays and weight of a batch, the ``number``-th of its pass."""
-        where = f"{self.owner}: batch {number}"
-        values = self._sequence(batch, where)
-        for value in values:
-            if not (is_array(value) or is_number(value)) or isinstance(value, SharedVariable):
-                raise TypeError(f"{where} must hold arrays, got {type(value).__name__}; give np.array(...)")
-        if self.slots is None:
-            arrays = tuple([as_stored(value) for value in values])
-        else:
-            arrays = tuple([slot(value, where) for slot, value in zip(self.slots, values, strict=True)])
-        return arrays, self._weight(arrays, where)
-
-    def fault(self, arrays: Sequence[Any]) -> str | None:
-        """Input and row of the first value that is not finite."""
-        for slot, array in zip(self.slots or (), arrays, strict=True):
-            if not array.ndim:
-                if not np.isfinite(array):
-                    return slot.label
-                continue
-            row = first_nonfinite(array, self.axis)
-            if row is not None:
-                return f"{slot.label}, row {row} of the batch"
-        return None
-
-    def _sequence(self, batch: Any, where: str) -> Sequence[Any]:
-        """The values of a batch; a single one need not stand in a sequence."""
-        if (is_array(batch) or is_number(batch)) and (self.slots is None or len(self.slots) == 1):
-            return [batch]
-        if isinstance(batch, list | tuple) and (self.slots is None or len(self.slots) == len(batch)):
-            return batch
-        wanted = [slot.name for slot in self.slots or ()]
-        message = f"{where} must be a sequence of {plural(len(wanted), 'array')}, one per input {wanted}"
-        if isinstance(batch, list | tuple):
-            raise ValueError(f"{message}, got {len(batch)}")
-        raise TypeError(f"{message}, got {type(batch).__name__}")
-
-    def _weight(self, arrays: Sequence[Any], where: str) -> float:
-        if not arrays or not -arrays[0].ndim <= self.axis < arrays[0].ndim:
-            return 1.0
-        length = arrays[0].shape[self.axis]
-        if not length:
-            raise ValueError(f"{where} must have at least one row along axis {self.axis}, got shape {arrays[0].shape}")
-        return float(length)
 
 
 def plural(count: int, word: str) -> str:

@@ -1,22 +1,61 @@
-"""The order in which batches come: a pass over them, epochs of a pass, and the place where training stands."""
+"""Batches of rows: the order in which they come, a pass over them, epochs, and the place where training stands."""
 
 from __future__ import annotations
 
 import abc
+import contextlib
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
-from .sources import Batch, Column, Index, Read, Reader, Rows, first_nonfinite
+from .readahead import Guard, Pause, answers
+from .sources import Batch, Column, Index, Read, Rows, first_nonfinite
 
 log = logging.getLogger("downhill2")
 
-END = object()
+Way = Literal["gather", "window"]  # of a Column
+
+
+class Order:
+    """A random order of rows or batches.
+
+    Parameters
+    ----------
+    count : int
+        How many there are.
+    edges : array of shape (blocks + 1,), optional
+        Where blocks of neighbours begin, and ``count``.
+    mixed : int, optional
+        How many blocks are mixed with each other.
+
+    Notes
+    -----
+    Blocks are put in order and go through a window of ``mixed`` of them, one in and one out at each step. The rows of a
+    block are dealt out to the steps that it takes part in; the rows of a step come in any order.
+    """
+
+    def __init__(self, count: int, edges: Index | None = None, mixed: int = 1) -> None:
+        self._count, self._edges, self._mixed = count, edges, mixed
+        self.label = str(count) if edges is None else f"{count} in {len(edges) - 1} blocks, {mixed} mixed"
+
+    def drawn(self, rng: np.random.Generator) -> Index:
+        """An order of all, drawn anew."""
+        edges, mixed = self._edges, self._mixed
+        if edges is None:
+            return rng.permutation(self._count)
+        blocks = rng.permutation(len(edges) - 1).tolist()
+        steps: list[list[Index]] = [[] for _ in range(max(1, len(blocks) - mixed + 1))]
+        for place, block in enumerate(blocks):
+            rows = rng.permutation(np.arange(edges[block], edges[block + 1]))
+            taking_part = steps[max(0, place - mixed + 1) : place + 1] or steps[-1:]
+            for step, part in zip(taking_part, np.array_split(rows, len(taking_part)), strict=True):
+                step.append(part)
+        return np.concatenate([rng.permutation(np.concatenate(step)) for step in steps])
 
 
 class Cursor:
@@ -26,16 +65,16 @@ class Cursor:
     ----------
     rng : numpy.random.Generator
         Draws the order of a pass when the pass begins.
-    count : int
-        How many rows, or batches, are put in a random order; 0: none are.
+    shuffled : Order or None
+        The random order of the rows, or batches, if they are put in one.
     batches : int
         Batches per pass.
     note : str, optional
         Logged when an order is drawn for the first time.
     """
 
-    def __init__(self, rng: np.random.Generator, count: int, batches: int, note: str = "") -> None:
-        self.rng, self.count, self.batches, self.note = rng, count, batches, note
+    def __init__(self, rng: np.random.Generator, shuffled: Order | None, batches: int, note: str = "") -> None:
+        self.rng, self.shuffled, self.batches, self.note = rng, shuffled, batches, note
         self.order: Index = np.arange(0)
         self.used = batches  # of this pass: before the first it is used up
         self.done = 0  # of this epoch
@@ -45,37 +84,41 @@ class Cursor:
     def begin(self) -> None:
         """Begin a pass."""
         self.used = 0
-        if self.count:
+        if self.shuffled:
             if self.note:
                 log.info(self.note)
             self.note = ""
             self._start = self.rng.bit_generator.state
-            self.order = self.rng.permutation(self.count)
+            self.order = self.shuffled.drawn(self.rng)
 
     def numbers(self, start: int, stop: int) -> Sequence[int]:
         """Which batches come ``start``-th to ``stop``-th, where batches are put in order."""
-        return self.order[start:stop].tolist() if self.count else range(start, stop)
+        return self.order[start:stop].tolist() if self.shuffled else range(start, stop)
 
     def state(self) -> dict[str, Any]:
         """The place, as JSON takes it."""
         begun = self._start is not None
         state = {
             "batches": self.batches,
-            "used": self.used if begun or not self.count else 0,
+            "used": self.used if begun or not self.shuffled else 0,
             "done": self.done,
         }
+        if not self.shuffled:
+            return state | {"generator": None}
         generator = self._start if begun else self.rng.bit_generator.state
-        return state | {"generator": as_lists(generator) if self.count else None}
+        return state | {"generator": as_lists(generator), "order": self.shuffled.label}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up the place that :meth:`state` told."""
-        generator = state["generator"]
-        if state["batches"] != self.batches or (generator is None) == bool(self.count):
+        generator, order = state["generator"], state.get("order")
+        label = self.shuffled and self.shuffled.label
+        if (state["batches"], order) != (self.batches, label):
             raise ValueError(
-                f"state must be of the same data, batch size and shuffling: a pass has {self.batches} batches, "
-                f"got a state with {state['batches']}; make the Dataset as it was made then"
+                "state must be of the same data, batch size and shuffling: a pass has "
+                f"{self.batches} batches in the random order {label}, "
+                f"got a state with {state['batches']} in the order {order}; make the Dataset as it was made then"
             )
-        if self.count:
+        if self.shuffled:
             self.rng.bit_generator.state = as_arrays(generator, self.rng.bit_generator.state)
             self.note = ""
             self.begin()
@@ -145,6 +188,19 @@ class Feed(abc.ABC):
     def fault(self) -> str | None:
         """Where the latest batch holds its first value that is not finite, None if all are finite."""
 
+    def rows(self) -> str:
+        """The rows of the latest batch in words; nothing where batches have no rows of stored data."""
+        return ""
+
+    def signature(self) -> dict[str, Any]:
+        """What tells this data, cut into batches like this, from other data; for JSON."""
+        return {"batches": self._cursor.batches, "batches an epoch": self.length}
+
+    @property
+    def done(self) -> int:
+        """How many batches of the epoch that the next call of :meth:`train` takes up are done already."""
+        return self._cursor.resume
+
     def state(self) -> dict[str, Any]:
         """The position in the data, for JSON."""
         state = self._cursor.state()
@@ -187,11 +243,11 @@ class PassFeed(Feed):
 
     def _stretch(self, start: int, stop: int) -> Iterator[Batch]:
         """Batches ``start`` to ``stop`` of the present pass."""
-        return self._numbered(self._cursor.numbers(start, stop))
+        return self._numbered(self._cursor.numbers(start, stop), start)
 
     @abc.abstractmethod
-    def _numbered(self, numbers: Iterable[int]) -> Iterator[Batch]:
-        """Batches of these numbers in stored order."""
+    def _numbered(self, numbers: Iterable[int], position: int = 0) -> Iterator[Batch]:
+        """Batches of these numbers in stored order, the first of which is the ``position``-th of its pass."""
 
 
 class Readers(dict[int, list[Read]]):
@@ -218,6 +274,21 @@ def once(read: Read) -> Read:
     return again
 
 
+class Transit(NamedTuple):
+    """How batches come from where the data is: ``prefetch`` ahead, and read up to ``retries`` times again."""
+
+    owner: str
+    prefetch: int = 0
+    retries: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.prefetch or self.retries)
+
+    def guard(self) -> Guard:
+        """What reads a batch."""
+        return Guard(self.owner, self.retries)
+
+
 class RowFeed(PassFeed):
     """Batches of rows.
 
@@ -229,12 +300,14 @@ class RowFeed(PassFeed):
         The data, for :meth:`fault`.
     labels : sequence of str
         What a fault calls them.
-    columns : sequence of Column
-        How the arrays of a batch are made.
+    columns : callable
+        Returns new columns: how the arrays of a batch are made. What one thread uses, no other may.
     size : int
         Rows per batch.
     weights : array of shape (rows,), optional
         A batch weighs the sum of its rows' weights; by default, their number.
+    transit : Transit
+        How batches come from where the data is.
     """
 
     def __init__(
@@ -247,16 +320,15 @@ class RowFeed(PassFeed):
         *,
         rows: Sequence[Rows],
         labels: Sequence[str],
-        columns: Sequence[Column],
+        columns: Callable[[], Sequence[Column]],
         size: int,
         weights: NDArray[np.float64] | None,
+        transit: Transit,
     ) -> None:
         super().__init__(name, inputs, givens, length, cursor)
         self._rows, self._labels, self._size, self._weights = rows, labels, size, weights
-        self._count = count = len(rows[0])
-        self._gathers = Readers(lambda length: [column.gather(length) for column in columns])
-        keep: Callable[[Read], Read] = once if size == count else lambda read: read
-        self._windows = Readers(lambda length: [keep(column.window(length)) for column in columns])
+        self._count, self._columns, self._transit = len(rows[0]), columns, transit
+        self._readers = self._made(columns())
         self._latest: Any = slice(0, 0)
 
     def fault(self) -> str | None:
@@ -268,8 +340,27 @@ class RowFeed(PassFeed):
                 return f"{label}, row {chosen.start + row if isinstance(chosen, slice) else chosen[row]}"
         return None
 
-    def _numbered(self, numbers: Iterable[int]) -> Iterator[Batch]:
-        count, size, readers, weights = self._count, self._size, self._windows, self._weights
+    def signature(self) -> dict[str, Any]:
+        """What tells this data, cut into batches like this, from other data; for JSON."""
+        return super().signature() | {"rows": self._count, "rows a batch": self._size}
+
+    def rows(self) -> str:
+        """The rows of the latest batch in words."""
+        chosen = self._latest
+        if isinstance(chosen, slice):
+            return f"rows {chosen.start} to {chosen.stop - 1}"
+        first, more = ", ".join(map(str, chosen[:5])), len(chosen) - 5
+        return f"rows {first} and {more} more" if more > 0 else f"rows {first}"
+
+    def _numbered(self, numbers: Iterable[int], position: int = 0) -> Iterator[Batch]:
+        if not self._transit:
+            return self._windows(numbers)
+        size, count = self._size, self._count
+        chosen = (slice(number * size, min(number * size + size, count)) for number in numbers)
+        return self._in_transit("window", chosen, position)
+
+    def _windows(self, numbers: Iterable[int]) -> Iterator[Batch]:
+        count, size, readers, weights = self._count, self._size, self._readers["window"], self._weights
         for number in numbers:
             first = number * size
             last = min(first + size, count)
@@ -277,144 +368,48 @@ class RowFeed(PassFeed):
             weight = float(last - first if weights is None else weights[rows].sum())
             yield tuple([read(rows) for read in readers[last - first]]), weight
 
+    def _in_transit(self, way: Way, chosen: Iterable[Any], position: int) -> Iterator[Batch]:
+        """Batches of chosen rows, the first of which is the ``position``-th of its pass."""
+        guard, ahead, weights = self._transit.guard(), self._transit.prefetch, self._weights
+
+        def fetched(request: tuple[int, Readers, Any], pause: Pause) -> tuple[Any, Batch]:
+            number, readers, rows = request
+            length = rows.stop - rows.start if way == "window" else len(rows)
+            arrays = guard(lambda: tuple([read(rows) for read in readers[length]]), number, pause)
+            return rows, (arrays, float(length if weights is None else weights[rows].sum()))
+
+        if ahead:
+            columns = self._columns()
+            ring = [self._made(columns)[way] for _ in range(ahead + 1)]  # one is in use while the others are filled
+        else:
+            ring = [self._readers[way]]
+        requests = zip(itertools.count(position), itertools.cycle(ring), chosen)
+        with contextlib.closing(answers(fetched, requests, ahead)) as found:
+            for self._latest, batch in found:
+                yield batch
+
+    def _made(self, columns: Sequence[Column]) -> dict[Way, Readers]:
+        keep: Callable[[Read], Read] = once if self._size == self._count else lambda read: read
+        return {
+            "gather": Readers(lambda length: [column.gather(length) for column in columns]),
+            "window": Readers(lambda length: [keep(column.window(length)) for column in columns]),
+        }
+
 
 class ShuffledFeed(RowFeed):
     """Batches of rows, in another order of the rows each pass."""
 
     def _stretch(self, start: int, stop: int) -> Iterator[Batch]:
-        order, size, readers, weights = self._cursor.order, self._size, self._gathers, self._weights
+        if not self._transit:
+            return self._gathers(start, stop)
+        order, size = self._cursor.order, self._size
+        chosen = (order[first : first + size] for first in range(start * size, stop * size, size))
+        return self._in_transit("gather", chosen, start)
+
+    def _gathers(self, start: int, stop: int) -> Iterator[Batch]:
+        order, size, readers, weights = self._cursor.order, self._size, self._readers["gather"], self._weights
         for first in range(start * size, stop * size, size):
             self._latest = rows = order[first : first + size]
             length = len(rows)
             weight = float(length if weights is None else weights[rows].sum())
             yield tuple([read(rows) for read in readers[length]]), weight
-
-
-class ListFeed(PassFeed):
-    """Batches of a list."""
-
-    def __init__(
-        self,
-        name: str,
-        inputs: Sequence[Variable],
-        length: int,
-        cursor: Cursor,
-        *,
-        batches: Sequence[Any],
-        reader: Reader,
-    ) -> None:
-        super().__init__(name, inputs, {}, length, cursor)
-        self._batches = [reader(batch, number) for number, batch in enumerate(batches)]
-        self._reader = reader
-        self._latest: Sequence[Any] = ()
-
-    def fault(self) -> str | None:
-        """Input and row of the first value in the latest batch that is not finite."""
-        return self._reader.fault(self._latest) if self._latest else None
-
-    def _numbered(self, numbers: Iterable[int]) -> Iterator[Batch]:
-        batches = self._batches
-        for number in numbers:
-            batch = batches[number]
-            self._latest = batch[0]
-            yield batch
-
-
-class Stream:
-    """Batches that are made as they are asked for.
-
-    Parameters
-    ----------
-    make : callable
-        Returns an iterable of the batches of a pass.
-    owner : str
-        Name of the Dataset, for messages.
-    replays : bool
-        Whether a pass has the same batches each time; what a callable returns is new each time.
-    """
-
-    def __init__(self, make: Callable[[], Iterable[Any]], owner: str, replays: bool) -> None:
-        self._make, self._owner, self.replays = make, owner, replays
-        self._peeked: list[tuple[Any, Iterator[Any]]] = []
-        self.training: Iterator[Any] | None = None
-
-    def peek(self) -> Any:
-        """The first batch of the pass that the next call of :meth:`open` returns."""
-        if not self._peeked:
-            batches = iter(self._make())
-            first = next(batches, END)
-            if first is END:
-                raise ValueError(
-                    f"{self._owner} must yield at least one batch each time it is iterated, got none; "
-                    "give a generator function, or Dataset.from_batches"
-                )
-            self._peeked.append((first, batches))
-        return self._peeked[0][0]
-
-    def open(self) -> Iterator[Any]:
-        """A pass from its start."""
-        self.peek()
-        first, batches = self._peeked.pop()
-        return itertools.chain([first], batches)
-
-
-class StreamFeed(Feed):
-    """Batches of a callable, generator function or iterable.
-
-    ``limit`` is the number of batches after which an epoch ends; None: it ends with the pass.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        inputs: Sequence[Variable],
-        length: int | None,
-        cursor: Cursor,
-        *,
-        limit: int | None,
-        stream: Stream,
-        reader: Reader,
-    ) -> None:
-        super().__init__(name, inputs, {}, length, cursor)
-        self._limit, self._stream, self._reader = limit, stream, reader
-        self._latest: Sequence[Any] = ()
-        reader(stream.peek(), 0)  # a wrong batch shows before anything is compiled
-
-    def stored(self) -> Iterator[Batch]:
-        """Batches of one epoch from the start of the data; the position for training stays."""
-        for number, batch in enumerate(itertools.islice(self._stream.open(), self._limit)):
-            yield self._read(batch, number)
-
-    def fault(self) -> str | None:
-        """Input and row of the first value in the latest batch that is not finite."""
-        return self._reader.fault(self._latest) if self._latest else None
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go to the position that :meth:`state` told, over again through what comes before it; see :class:`Feed`."""
-        super().restore(state)
-        if self._stream.replays:
-            self._stream.training = self._stream.open()
-            for _ in itertools.islice(self._stream.training, state["used"]):
-                pass
-
-    def _epoch(self, done: int) -> Iterator[Batch]:
-        cursor, stream, limit = self._cursor, self._stream, self._limit
-        if limit is None and not done:
-            stream.training = None
-        while limit is None or done < limit:
-            if stream.training is None:
-                stream.training, cursor.used = stream.open(), 0
-            for batch in itertools.islice(stream.training, None if limit is None else limit - done):
-                cursor.used += 1
-                cursor.done = done = done + 1
-                yield self._read(batch, cursor.used - 1)
-            if limit is None or done < limit:
-                stream.training = None
-            if limit is None:
-                cursor.done = 0
-                return
-
-    def _read(self, batch: Any, number: int) -> Batch:
-        read = self._reader(batch, number)
-        self._latest = read[0]
-        return read

@@ -1,0 +1,232 @@
+"""Arrays that stand in files and are read block by block: HDF5, zarr, Parquet."""
+
+from __future__ import annotations
+
+import abc
+import importlib
+import os
+from collections.abc import Iterable, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .sources import Column, Converted, Index, Read, Rows, Slot, is_of
+
+BLOCK_BYTES = 2**20  # about as much is read at once where a block has no natural length
+
+
+def is_chunked(values: Any) -> bool:
+    """Whether values are a dataset of h5py or an array of zarr."""
+    return is_of(values, "h5py", "zarr") and hasattr(values, "chunks") and hasattr(values, "shape")
+
+
+class BlockRows(Rows, abc.ABC):
+    """One array of a Dataset, of which whole blocks of rows are read.
+
+    Attributes
+    ----------
+    dtype : numpy.dtype
+        What a block holds.
+    edges : array of shape (blocks + 1,)
+        Where blocks begin, and the number of rows.
+    kept : int
+        How many blocks a reader keeps.
+    """
+
+    dtype: np.dtype[Any]
+    edges: Index
+    kept = 1
+
+    @abc.abstractmethod
+    def block(self, number: int) -> NDArray[Any]:
+        """Values of a block, read anew."""
+
+    def read(self, rows: Any) -> NDArray[Any]:
+        """Values of some rows, as stored."""
+        return Blocks(self)(rows)
+
+    def reader(self) -> Read:
+        """From rows to their values, keeping blocks; for one thread."""
+        return Blocks(self)
+
+    def column(self, slot: Slot) -> Column:
+        """Rows that are read and converted batch by batch; a wrong dtype shows before anything is read."""
+        slot.admit(np.empty(0, self.dtype), slot.owner)
+        return Converted(self.reader(), slot.convert, slot.owner)
+
+
+class Blocks:
+    """Reads rows by way of blocks, the latest of which it keeps."""
+
+    def __init__(self, rows: BlockRows) -> None:
+        self._rows = rows
+        self._kept: dict[int, NDArray[Any]] = {}  # the one used longest ago first
+
+    def __call__(self, rows: Any) -> NDArray[Any]:
+        """Values of these rows, as stored, in an array of their own."""
+        numbers = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else np.asarray(rows)
+        axis, edges = self._rows.axis, self._rows.edges
+        shape = list(self._rows.shape)
+        shape[axis] = len(numbers)
+        values = np.empty(shape, self._rows.dtype)
+        target, owners = np.moveaxis(values, axis, 0), np.searchsorted(edges, numbers, side="right") - 1
+        # Blocks at hand come first: to read another may push them out.
+        for block in sorted(np.unique(owners).tolist(), key=lambda block: block not in self._kept):
+            places = np.flatnonzero(owners == block)
+            target[places] = np.moveaxis(self._block(block), axis, 0)[numbers[places] - edges[block]]
+        return values
+
+    def _block(self, number: int) -> NDArray[Any]:
+        values = self._kept.pop(number, None)
+        if values is None:
+            if len(self._kept) >= self._rows.kept:
+                del self._kept[next(iter(self._kept))]
+            values = self._rows.block(number)
+        self._kept[number] = values
+        return values
+
+
+class ChunkedRows(BlockRows):
+    """Rows of a dataset of h5py or array of zarr, read by slices: lists of rows are hundreds of times slower."""
+
+    def __init__(self, values: Any, axis: int) -> None:
+        super().__init__(values, axis)
+        self.dtype = np.dtype(values.dtype)
+        self.chunk = (values.chunks or self.shape)[self.axis] if values.chunks else 1
+        self.row_bytes = max(1, self.dtype.itemsize * int(np.prod(self.shape)) // max(1, len(self)))
+
+    def block(self, number: int) -> NDArray[Any]:
+        """Values of a block, read anew."""
+        first, last = self.edges[number : number + 2].tolist()
+        return np.asarray(self.values[(slice(None),) * self.axis + (slice(first, last),)])
+
+
+def block_edges(arrays: Sequence[Rows], size: int | None) -> Index | None:
+    """Where blocks of rows begin, and the number of rows; None where rows need not be read in blocks.
+
+    Parameters
+    ----------
+    arrays : sequence of Rows
+        Of one length.
+    size : int or None
+        Rows per block. None: as Parquet files have them, or whole chunks of about 1 MiB, of all arrays together.
+    """
+    given = [rows.edges for rows in arrays if isinstance(rows, ParquetRows)]
+    if given:
+        return given[0]
+    chunked = [rows for rows in arrays if isinstance(rows, ChunkedRows)]
+    if size is None and chunked:
+        chunk = max(rows.chunk for rows in chunked)
+        size = max(1, BLOCK_BYTES // (chunk * sum(rows.row_bytes for rows in chunked))) * chunk
+    if size is None:
+        return None
+    count = len(arrays[0])
+    return np.append(np.arange(0, count, size), count)
+
+
+class ParquetRows(BlockRows):
+    """Columns of Parquet files, row group by row group.
+
+    Parameters
+    ----------
+    names : str or sequence of str
+        Columns of a matrix, or the one that is a vector.
+    groups : sequence of (path, FileMetaData, int)
+        The row groups: where they stand, and their number there.
+    schema : pyarrow.Schema
+        Of each file.
+    """
+
+    def __init__(self, names: str | Sequence[str], groups: Sequence[tuple[Any, Any, int]], schema: Any) -> None:
+        self.names = [names] if isinstance(names, str) else list(names)
+        self.dtype = np.result_type(*(column_dtype(schema, name) for name in self.names))
+        counts = [metadata.row_group(group).num_rows for _, metadata, group in groups]
+        self.edges = np.cumsum([0, *counts])
+        self.shape = (int(self.edges[-1]),) + (() if isinstance(names, str) else (len(self.names),))
+        self.axis, self.values, self._groups = 0, None, groups
+        for path, metadata, group in groups:
+            self._refuse_known_nulls(path, metadata.row_group(group))
+
+    def block(self, number: int) -> NDArray[Any]:
+        """Values of a row group, read anew."""
+        path, metadata, group = self._groups[number]
+        # Opened for each group: a file that is open is not for several threads, and its metadata is at hand.
+        with parquet().ParquetFile(path, metadata=metadata) as file:
+            table = file.read_row_group(group, columns=list(dict.fromkeys(self.names)))
+        values = np.empty((table.num_rows, *self.shape[1:]), self.dtype)
+        for place, name in enumerate(self.names):
+            column = table.column(name)
+            if column.null_count:
+                raise null_error(path, name, column.null_count)
+            values.reshape(len(values), -1)[:, place] = column.to_numpy()
+        return values
+
+    def _refuse_known_nulls(self, path: Any, group: Any) -> None:
+        for place in range(group.num_columns):
+            column = group.column(place)
+            known = column.path_in_schema in self.names and column.statistics
+            if known and column.statistics.null_count:
+                raise null_error(path, column.path_in_schema, column.statistics.null_count)
+
+
+def parquet_rows(paths: Any, columns: Any) -> list[ParquetRows]:
+    """Rows of the inputs that :meth:`.Dataset.from_parquet` is asked for."""
+    listed = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if not listed:
+        raise ValueError(f"paths must name at least one file, got {paths!r}")
+    metadata = [parquet().read_metadata(path) for path in listed]
+    schema = metadata[0].schema.to_arrow_schema()
+    inputs = [schema.names] if columns is None else [columns] if isinstance(columns, str) else list(columns)
+    if not inputs or not all(inputs):
+        raise ValueError(f"columns must name at least one column per input, got {columns!r}")
+    for path, other in zip(listed, metadata, strict=True):
+        refuse_other_types(path, other.schema.to_arrow_schema(), schema, inputs)
+    groups = [
+        (path, data, group)
+        for path, data in zip(listed, metadata, strict=True)
+        for group in range(data.num_row_groups)
+        if data.row_group(group).num_rows
+    ]
+    return [ParquetRows(names, groups, schema) for names in inputs]
+
+
+def refuse_other_types(path: Any, found: Any, schema: Any, inputs: Iterable[str | Sequence[str]]) -> None:
+    """Raise unless a file has the columns of the inputs, and of the same type as the first file."""
+    for name in (name for names in inputs for name in ([names] if isinstance(names, str) else names)):
+        if name not in found.names:
+            raise ValueError(f"columns must be columns of {os.fspath(path)}, got {name!r}; it has {found.names}")
+        if found.field(name).type != schema.field(name).type:
+            raise TypeError(
+                f"column {name!r} must be of the same type in every file, "
+                f"got {schema.field(name).type} and, in {os.fspath(path)}, {found.field(name).type}"
+            )
+
+
+def column_dtype(schema: Any, name: str) -> np.dtype[Any]:
+    """The dtype of a column of numbers."""
+    kind = schema.field(name).type
+    try:
+        dtype: np.dtype[Any] = np.dtype(kind.to_pandas_dtype())
+    except NotImplementedError:
+        dtype = np.dtype(object)
+    if dtype.kind not in "biuf":
+        raise TypeError(f"column {name!r} must hold numbers, got {kind}; convert it, or name other columns")
+    return dtype
+
+
+def null_error(path: Any, name: str, count: int) -> ValueError:
+    """What is raised for a column with nulls."""
+    return ValueError(
+        f"column {name!r} of {os.fspath(path)} must have no nulls, got {count} in a row group; "
+        "fill them, or drop their rows"
+    )
+
+
+def parquet() -> ModuleType:
+    """The module of pyarrow that reads Parquet files."""
+    try:
+        return importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise ImportError("from_parquet needs pyarrow; pip install 'downhill2[data]'") from error

@@ -1,0 +1,196 @@
+"""Reading in flight: what fails is read again, and batches are read ahead in a thread."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, TypeVar
+
+log = logging.getLogger("downhill2")
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+Pause = Callable[[float], object]  # waits for so many seconds
+Outcome = tuple[Any, BaseException | None]  # what a read returned, and what it raised
+
+FIRST_DELAY = 0.1  # seconds until a failed read is tried again; doubled each time
+EXIT_WAIT = 1.0  # seconds that the exit of the interpreter waits for a read
+
+
+class Guard:
+    """Reads batches of ``owner``: tries ``retries`` times more after an OSError, and tells which batch failed."""
+
+    def __init__(self, owner: str, retries: int) -> None:
+        self.owner, self.retries = owner, retries
+
+    def __call__(self, read: Callable[[], T], number: int, pause: Pause = time.sleep) -> T:
+        """What ``read`` returns, which is batch ``number`` of a pass.
+
+        Raises
+        ------
+        OSError
+            If every attempt raised one, or an iterator ended with it; the cause is the original error.
+        RuntimeError
+            If ``read`` raised another error, which is the cause.
+        StopIteration
+            If the data is at its end.
+        """
+        where, attempt = f"{self.owner}: batch {number}", 0
+        failed: OSError | None = None
+        while True:
+            try:
+                return read()
+            except StopIteration:
+                if failed is None:
+                    raise
+                # A generator that raised is dead, which looks as if the data had come to its end.
+                raise OSError(f"{where} could not be read, and the iterator cannot go on: {failed}") from failed
+            except OSError as error:
+                if attempt == self.retries:
+                    raise OSError(f"{where} could not be read: {error}") from error
+                failed = error
+            except Exception as error:
+                raise RuntimeError(f"{where} could not be read: {error!r}") from error
+            delay, attempt = FIRST_DELAY * 2**attempt, attempt + 1
+            log.warning("%s could not be read (%s); trying again in %g s", where, failed, delay)
+            pause(delay)
+
+
+class Halted(Exception):
+    """The thread is to end while it waits to try again."""
+
+
+class Line:
+    """What goes between a thread that reads and the thread that it reads for.
+
+    The queues are simple ones because what ends a reader may run at any point, also inside of their methods: garbage
+    is collected then.
+    """
+
+    def __init__(self) -> None:
+        self.asked: SimpleQueue[Any] = SimpleQueue()
+        self.answered: SimpleQueue[Outcome] = SimpleQueue()
+        self._halt: SimpleQueue[None] = SimpleQueue()
+
+    def serve(self, read: Callable[[Any, Pause], Any]) -> None:
+        """Answer what is asked until a read fails, the data ends or :meth:`end` is called."""
+        error: BaseException | None = None
+        while error is None:
+            request, value = self.asked.get(), None
+            if not self._halt.empty():
+                return
+            try:
+                value = read(request, self._pause)
+            except Halted:
+                return
+            except BaseException as raised:
+                error = raised
+            self.answered.put((value, error))
+
+    def end(self, thread: threading.Thread, wait: float | None) -> None:
+        """End the thread that serves, and wait so many seconds, or as long as it takes, for the read it is at."""
+        self._halt.put(None)
+        self.asked.put(None)
+        if thread is not threading.current_thread():  # whose garbage may have been collected in the thread
+            thread.join(wait)
+
+    def _pause(self, seconds: float) -> None:
+        try:
+            self._halt.get(timeout=seconds)
+        except Empty:
+            return
+        raise Halted
+
+
+class ReadAhead(Iterator[T], Generic[R, T]):
+    """Answers to requests, in their order, read in a thread of its own.
+
+    Parameters
+    ----------
+    read : callable
+        From a request, and a function to wait with, to the answer. StopIteration ends the iteration.
+    requests : iterable
+        Consumed in the thread that iterates, ``depth`` requests ahead of what it got.
+    depth : int
+        How many answers are read ahead. Beside the latest answer so many may be in use.
+
+    Notes
+    -----
+    The thread ends with the requests, at the first error, with :meth:`close`, and at the interpreter's exit.
+    """
+
+    def __init__(self, read: Callable[[R, Pause], T], requests: Iterable[R], depth: int) -> None:
+        self._requests = iter(requests)
+        self._depth = depth
+        self._line = line = Line()
+        self._ready: deque[Outcome] = deque()
+        self._open = 0  # requests without an answer
+        self._over = False  # whether the thread answered its last
+        self._thread = threading.Thread(target=line.serve, args=(read,), name="downhill2 read-ahead", daemon=True)
+        self._thread.start()
+        # Neither the thread nor this holds the iterator, so that it is collected when nobody iterates any more.
+        self._finalizer = weakref.finalize(self, line.end, self._thread, EXIT_WAIT)
+
+    def __next__(self) -> T:
+        """The next answer; raises what the read raised."""
+        self._ask()
+        if not self._ready and not self._open:
+            self.close()
+            raise StopIteration
+        value, error = self._ready.popleft() if self._ready else self._answer()
+        if error is not None:
+            self.close()
+            raise error
+        answer: T = value
+        return answer
+
+    def settle(self) -> None:
+        """Wait until all that was asked for is read, so that the source stands still."""
+        while self._open and self._thread is not threading.current_thread():  # see Line.end
+            self._ready.append(self._answer())
+
+    def close(self) -> list[Outcome]:
+        """End the thread; returns what was read ahead and is not used."""
+        if self._finalizer.detach():
+            self._line.end(self._thread, None)
+        while self._open and not self._line.answered.empty():
+            self._ready.append(self._answer())
+        self._over, self._open = True, 0
+        left = list(self._ready)
+        self._ready.clear()
+        return left
+
+    def _ask(self) -> None:
+        while not self._over and self._open + len(self._ready) <= self._depth:
+            try:
+                self._line.asked.put(next(self._requests))
+            except StopIteration:
+                return
+            self._open += 1
+
+    def _answer(self) -> Outcome:
+        outcome = self._line.answered.get()
+        self._over = outcome[1] is not None
+        self._open = 0 if self._over else self._open - 1
+        return outcome
+
+
+def answers(read: Callable[[R, Pause], T], requests: Iterable[R], depth: int) -> ReadAhead[R, T] | Generator[T]:
+    """Answers to requests, in their order: ``depth`` read ahead, or each read when it is asked for."""
+    return ReadAhead(read, requests, depth) if depth else in_turn(read, requests)
+
+
+def in_turn(read: Callable[[R, Pause], T], requests: Iterable[R]) -> Generator[T]:
+    """Answers to requests, in their order, each read when it is asked for."""
+    for request in requests:
+        try:
+            answer = read(request, time.sleep)
+        except StopIteration:
+            return
+        yield answer

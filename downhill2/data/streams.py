@@ -1,0 +1,412 @@
+"""Batches that come ready-made: listed, or made by a callable or an iterable as they are asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import itertools
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from pytensor.compile import SharedVariable
+from pytensor.graph.basic import Variable
+
+from .feeds import Cursor, Feed, PassFeed, Transit
+from .readahead import Outcome, Pause, ReadAhead, answers
+from .sources import Batch, Slot, as_array, as_stored, first_nonfinite, is_array, is_number, plural
+
+log = logging.getLogger("downhill2")
+
+Item = tuple[Any, Any]  # a batch, and where its source stands after it
+
+ARRAY = "array of downhill2"  # the key that marks an array among what JSON takes
+
+
+class Reader:
+    """Reads batches that come ready-made.
+
+    Parameters
+    ----------
+    owner : str
+        Name of the Dataset, for messages.
+    slots : list of Slot, or None
+        What the inputs take; None: values stay as they are stored.
+    axis : int
+        The axis of the first array whose length is the weight of a batch.
+    """
+
+    def __init__(self, owner: str, slots: list[Slot] | None, axis: int) -> None:
+        self.owner, self.slots, self.axis = owner, slots, axis
+
+    def __call__(self, batch: Any, number: int) -> Batch:
+        """Arrays and weight of a batch, the ``number``-th of its pass."""
+        where = f"{self.owner}: batch {number}"
+        values = self._sequence(batch, where)
+        for value in values:
+            if not (is_array(value) or is_number(value)) or isinstance(value, SharedVariable):
+                raise TypeError(f"{where} must hold arrays, got {type(value).__name__}; give np.array(...)")
+        if self.slots is None:
+            arrays = tuple([as_stored(value) for value in values])
+        else:
+            arrays = tuple([slot(value, where) for slot, value in zip(self.slots, values, strict=True)])
+        return arrays, self._weight(arrays, where)
+
+    def fault(self, arrays: Sequence[Any]) -> str | None:
+        """Input and row of the first value that is not finite."""
+        for slot, array in zip(self.slots or (), arrays, strict=True):
+            if not array.ndim:
+                if not np.isfinite(array):
+                    return slot.label
+                continue
+            row = first_nonfinite(array, self.axis)
+            if row is not None:
+                return f"{slot.label}, row {row} of the batch"
+        return None
+
+    def _sequence(self, batch: Any, where: str) -> Sequence[Any]:
+        """The values of a batch; a single one need not stand in a sequence."""
+        if (is_array(batch) or is_number(batch)) and (self.slots is None or len(self.slots) == 1):
+            return [batch]
+        if isinstance(batch, list | tuple) and (self.slots is None or len(self.slots) == len(batch)):
+            return batch
+        wanted = [slot.name for slot in self.slots or ()]
+        message = f"{where} must be a sequence of {plural(len(wanted), 'array')}, one per input {wanted}"
+        if isinstance(batch, list | tuple):
+            raise ValueError(f"{message}, got {len(batch)}")
+        raise TypeError(f"{message}, got {type(batch).__name__}")
+
+    def _weight(self, arrays: Sequence[Any], where: str) -> float:
+        if not arrays or not -arrays[0].ndim <= self.axis < arrays[0].ndim:
+            return 1.0
+        length = arrays[0].shape[self.axis]
+        if not length:
+            raise ValueError(f"{where} must have at least one row along axis {self.axis}, got shape {arrays[0].shape}")
+        return float(length)
+
+
+class ListFeed(PassFeed):
+    """Batches of a list."""
+
+    def __init__(
+        self,
+        name: str,
+        inputs: Sequence[Variable],
+        length: int,
+        cursor: Cursor,
+        *,
+        batches: Sequence[Any],
+        reader: Reader,
+    ) -> None:
+        super().__init__(name, inputs, {}, length, cursor)
+        self._batches = [reader(batch, number) for number, batch in enumerate(batches)]
+        self._reader = reader
+        self._latest: Sequence[Any] = ()
+
+    def fault(self) -> str | None:
+        """Input and row of the first value in the latest batch that is not finite."""
+        return self._reader.fault(self._latest) if self._latest else None
+
+    def _numbered(self, numbers: Iterable[int], position: int = 0) -> Iterator[Batch]:
+        batches = self._batches
+        for number in numbers:
+            batch = batches[number]
+            self._latest = batch[0]
+            yield batch
+
+
+class Pass(Iterator[Item]):
+    """One run over a source, opened when the first batch is asked for: what fails to open is opened again."""
+
+    def __init__(self, make: Callable[[], Iterable[Any]], place: Callable[[], Any]) -> None:
+        self._make, self._place = make, place
+        self._batches: Iterator[Any] | None = None
+
+    def __next__(self) -> Item:
+        """The next batch, and where the source stands then."""
+        if self._batches is None:
+            self._batches = iter(self._make())
+        return next(self._batches), self._place()
+
+
+class Stream:
+    """Batches that are made as they are asked for, of which training takes one after the other.
+
+    A source with ``state_dict()`` and ``load_state_dict()`` is put where training stands whenever training begins to
+    read, whoever read from it since: so a run that is resumed does what a run does that goes on. For evaluation it is
+    put where it stood at first.
+
+    Parameters
+    ----------
+    make : callable
+        Returns an iterable of the batches of a pass.
+    source : object
+        What was given as data.
+    transit : Transit
+        How batches come from there.
+
+    Attributes
+    ----------
+    place : object
+        Where a source with a state stands after the latest batch of training; None for others.
+    """
+
+    def __init__(self, make: Callable[[], Iterable[Any]], source: Any, transit: Transit) -> None:
+        self._make, self._source, self._transit = make, source, transit
+        self.stateful = all(hasattr(type(source), name) for name in ("state_dict", "load_state_dict"))
+        self.place: Any = None
+        self._start: Any = None
+        self._peeked: list[tuple[Item, Pass]] = []
+        self._training: Iterator[Item] | None = None
+        self._flight: ReadAhead[int, Item] | None = None
+        self._end: int | None = None  # of what the flight reads
+
+    def peek(self) -> Any:
+        """The first batch of the pass that the next evaluation, or training without a state, reads."""
+        if not self._peeked:
+            self.halt()
+            if self.stateful:
+                self._training = None  # a source is at one place at a time
+                if self.place is None:
+                    self.place = self._start = self._told()
+                self._put(self._start)
+            batches = self._pass()
+            self._peeked.append((self._first(batches), batches))
+        return self._peeked[0][0][0]
+
+    def batches(self, most: int | None) -> Iterator[Any]:
+        """At most so many batches from the start of the data; the position for training stays."""
+        self.halt()
+        batches = self._open()
+        requests: Iterable[int] = itertools.count() if most is None else range(most)
+        read = functools.partial(self._next, batches)
+        with contextlib.closing(answers(read, requests, self._transit.prefetch)) as items:
+            for batch, _ in items:
+                yield batch
+
+    def advance(self, number: int, end: int | None) -> Any:
+        """The next batch of training, the ``number``-th of its pass; none is read ahead from the ``end``-th on.
+
+        Raises
+        ------
+        StopIteration
+            If the pass is over.
+        """
+        if self._flight is not None and self._end != end:  # of an epoch that was left
+            self.halt()
+        if self._training is None:
+            self._training = self._begun(number)
+        if not self._transit.prefetch:
+            item = self._next(self._training, number)
+        else:
+            if self._flight is None:
+                requests: Iterable[int] = itertools.count(number) if end is None else range(number, end)
+                read = functools.partial(self._next, self._training)
+                self._flight, self._end = ReadAhead(read, requests, self._transit.prefetch), end
+            item = next(self._flight)
+        batch, self.place = item
+        return batch
+
+    def halt(self) -> None:
+        """Let nothing be read ahead for training any more; what was is kept."""
+        if self._flight is None:
+            return
+        if not self.stateful:
+            self._flight.settle()  # so that what a source yields next does not depend on time
+        left, self._flight = self._flight.close(), None
+        if self.stateful:
+            self._training = None
+        else:
+            self._training = itertools.chain(replayed(left), self._training or ())
+
+    def rewind(self, place: Any = None) -> None:
+        """Let training begin a pass, from a place that the source told if it has a state."""
+        self.halt()
+        self._training = None
+        if place is not None:
+            self.place = place
+
+    def _begun(self, number: int) -> Iterator[Item]:
+        if not self.stateful:
+            return self._open()
+        self._peeked.clear()  # the source does not go on from there
+        self._put(self.place)
+        batches = self._pass()
+        if number:
+            return batches
+        try:
+            first = self._next(batches, 0)
+        except StopIteration:  # it stood at the end of a pass
+            batches = self._pass()
+            first = self._first(batches)
+        return itertools.chain([first], batches)
+
+    def _open(self) -> Iterator[Item]:
+        self.peek()
+        first, batches = self._peeked.pop()
+        return itertools.chain([first], batches)
+
+    def _first(self, batches: Pass) -> Item:
+        try:
+            return self._next(batches, 0)
+        except StopIteration:
+            raise ValueError(
+                f"{self._transit.owner} must yield at least one batch each time it is iterated, got none; "
+                "give a generator function, or Dataset.from_batches"
+            ) from None
+
+    def _pass(self) -> Pass:
+        return Pass(self._make, self._told if self.stateful else lambda: None)
+
+    def _told(self) -> Any:
+        return copy.deepcopy(self._source.state_dict())
+
+    def _put(self, place: Any) -> None:
+        self._source.load_state_dict(copy.deepcopy(place))
+
+    def _next(self, batches: Iterator[Item], number: int, pause: Pause = time.sleep) -> Item:
+        if not self._transit:
+            return next(batches)
+        batch, place = self._transit.guard()(lambda: next(batches), number, pause)
+        # What is read ahead must outlast the next read, which may write into the same arrays.
+        return (own(batch) if self._transit.prefetch else batch), place
+
+
+def replayed(outcomes: Iterable[Outcome]) -> Iterator[Item]:
+    """What was read ahead, or the error that reading it raised."""
+    for item, error in outcomes:
+        if error is not None:
+            if not isinstance(error, StopIteration):
+                raise error
+            return
+        yield item
+
+
+def own(batch: Any) -> Any:
+    """A batch in arrays of its own."""
+    if isinstance(batch, list | tuple):
+        return [own(value) for value in batch]
+    return as_stored(batch).copy() if is_array(batch) and not isinstance(batch, SharedVariable) else batch
+
+
+def frozen(state: Any, where: str) -> Any:
+    """What a source told of its state, as JSON takes it; an array or tensor becomes a list."""
+    if isinstance(state, dict) and all(isinstance(key, str) for key in state):
+        return {key: frozen(value, f"{where}[{key!r}]") for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return [frozen(value, f"{where}[{place}]") for place, value in enumerate(state)]
+    if state is None or isinstance(state, bool | int | float | str):
+        return state
+    if is_array(state) or isinstance(state, np.generic):
+        array = as_array(state)
+        if array.dtype.kind in "biuf":
+            kind = "tensor" if hasattr(type(state), "detach") else "array"
+            return {ARRAY: [kind, array.dtype.str, array.shape, array.ravel().tolist()]}
+    raise TypeError(f"{where} must hold numbers, strings, lists, arrays and dicts with strings as keys, got {state!r}")
+
+
+def thawed(state: Any) -> Any:
+    """The inverse of :func:`frozen`."""
+    if isinstance(state, list):
+        return [thawed(value) for value in state]
+    if not isinstance(state, dict):
+        return state
+    if ARRAY not in state:
+        return {key: thawed(value) for key, value in state.items()}
+    kind, dtype, shape, values = state[ARRAY]
+    array = np.array(values, dtype).reshape(shape)
+    # What told a tensor has torch loaded, and so has what is to take it.
+    return sys.modules["torch"].from_numpy(array) if kind == "tensor" else array
+
+
+class StreamFeed(Feed):
+    """Batches of a callable, generator function or iterable.
+
+    ``limit`` is the number of batches after which an epoch ends; None: it ends with the pass. ``replays`` tells whether
+    a pass has the same batches each time; what a callable returns is new each time.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        inputs: Sequence[Variable],
+        length: int | None,
+        cursor: Cursor,
+        *,
+        limit: int | None,
+        replays: bool,
+        stream: Stream,
+        reader: Reader,
+    ) -> None:
+        super().__init__(name, inputs, {}, length, cursor)
+        self._limit, self._replays, self._stream, self._reader = limit, replays, stream, reader
+        self._latest: Sequence[Any] = ()
+        reader(stream.peek(), 0)  # a wrong batch shows before anything is compiled
+
+    def stored(self) -> Iterator[Batch]:
+        """Batches of one epoch from the start of the data; the position for training stays."""
+        for number, batch in enumerate(self._stream.batches(self._limit)):
+            yield self._read(batch, number)
+
+    def fault(self) -> str | None:
+        """Input and row of the first value in the latest batch that is not finite."""
+        return self._reader.fault(self._latest) if self._latest else None
+
+    def state(self) -> dict[str, Any]:
+        """The position in the data, for JSON."""
+        state, stream = super().state(), self._stream
+        return state | {"source": frozen(stream.place, f"{self.name}: state_dict()") if stream.stateful else None}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go to the position that :meth:`state` told, or begin the epoch anew if the source has no state.
+
+        Raises
+        ------
+        ValueError
+            If the state is of other data.
+        """
+        stream, cursor = self._stream, self._cursor
+        if (state.get("source") is None) == stream.stateful:
+            with_or_without = "with" if stream.stateful else "without"
+            raise ValueError(
+                f"state must be of the same data, which is {with_or_without} state_dict() and load_state_dict(), "
+                f"got {state!r}; make the Dataset as it was made then"
+            )
+        super().restore(state)
+        stream.rewind(thawed(state["source"]))
+        if stream.stateful:
+            return
+        if state["done"] or (state["used"] and not (self._replays and self._limit is None)):
+            log.warning("%s has no state_dict() and load_state_dict(): the data begins anew", self.name)
+        cursor.used = cursor.done = cursor.resume = 0
+
+    def _epoch(self, done: int) -> Iterator[Batch]:
+        cursor, stream, limit = self._cursor, self._stream, self._limit
+        if limit is None and not done:
+            stream.rewind()
+            cursor.used = 0
+        try:
+            while limit is None or done < limit:
+                try:
+                    batch = stream.advance(cursor.used, None if limit is None else cursor.used + limit - done)
+                except StopIteration:
+                    stream.rewind()
+                    cursor.used = 0
+                    if limit is None:
+                        cursor.done = 0
+                        return
+                    continue
+                cursor.used += 1
+                cursor.done = done = done + 1
+                yield self._read(batch, cursor.used - 1)
+        finally:
+            stream.halt()
+
+    def _read(self, batch: Any, number: int) -> Batch:
+        read = self._reader(batch, number)
+        self._latest = read[0]
+        return read
