@@ -56,6 +56,9 @@ class World:
             if halt():
                 return
 
+    def fault(self, progress):
+        raise NonFinite(f"update {self.x + 1}")
+
     def validate(self):
         self.validated.append(self.x)
         loss = self.losses.get(self.x, 1 / (1 + self.x))
@@ -74,7 +77,7 @@ class World:
             validate=self.validate,
             keep=lambda: self.keep(),
             restore=lambda: self.restore(),
-            fault=lambda: NonFinite(f"update {self.x + 1}"),
+            fault=self.fault,
             report=lambda record: self.report(record),
             progress=progress,
             clock=lambda: self.now,
@@ -196,9 +199,7 @@ def test_what_the_caller_does_to_the_monitors_stays_with_the_caller():
 
 
 def test_a_run_that_never_validates_restores_nothing_and_has_no_patience(finish):
-    world = World(
-        length=1, validate_every=None, patience=0, max_epochs=30, losses=dict.fromkeys(range(31), 1)
-    )
+    world = World(length=1, validate_every=None, patience=0, max_epochs=30, losses=dict.fromkeys(range(31), 1))
     run = world.run()
     assert finish(run)[1] == {}
     assert world.validated == []
@@ -311,9 +312,7 @@ def test_an_improvement_below_min_improvement_counts_as_a_failure():
 
 
 def test_without_patience_failures_do_not_stop_the_run():
-    world = World(
-        length=1, validate_every=1, patience=None, max_epochs=50, losses=dict.fromkeys(range(1, 51), 2)
-    )
+    world = World(length=1, validate_every=1, patience=None, max_epochs=50, losses=dict.fromkeys(range(1, 51), 2))
     run = world.run()
     run.drain()
     assert run.progress.stopped == "max_epochs"
@@ -337,9 +336,7 @@ def test_the_averages_of_a_partial_epoch_are_of_its_own_updates():
     assert train == {"loss": 1 / 8, "x": 3.0}
 
 
-@pytest.mark.parametrize(
-    "limit", [{"max_updates": 0}, {"max_epochs": 0}, {"max_seconds": 0}, {"target": 1.0}]
-)
+@pytest.mark.parametrize("limit", [{"max_updates": 0}, {"max_epochs": 0}, {"max_seconds": 0}, {"target": 1.0}])
 def test_a_limit_that_is_reached_at_the_start_leaves_only_the_first_validation(limit):
     world = World(**limit)
     assert list(world.run().iterate()) == []
@@ -416,9 +413,7 @@ def test_stopped_is_none_until_the_run_is_over():
 def test_the_end_is_logged(caplog):
     caplog.set_level(logging.INFO, "downhill2")
     World(max_epochs=3).run().drain()
-    expected = (
-        "stopped after 30 updates: max_epochs; of the parameters, the best (loss 0.0322581) are restored"
-    )
+    expected = "stopped after 30 updates: max_epochs; of the parameters, the best (loss 0.0322581) are restored"
     assert caplog.messages == [expected]
 
 
@@ -829,3 +824,107 @@ def test_a_run_that_goes_on_is_not_validated_at_its_start():
     run.drain()
     assert world.validated == [20]
     assert (run.progress.epoch, run.progress.seconds) == (2, 15.0)
+
+
+# ---- plateau, divergence, speed
+
+
+class Noisy(World):
+    """A world whose training loss at update x is ``training(x)``."""
+
+    def __init__(self, training, **settings):
+        super().__init__(**settings)
+        self.training = training
+
+    def step(self, tally, n, halt):
+        before = self.x
+        super().step(tally, n, halt)
+        tally.losses.extend(map(self.training, range(before + 1, self.x + 1)))
+
+
+def ragged(x):
+    """A loss that falls for 40 updates, and jumps up and down by up to 5 %."""
+    return max(1.0, 5 - x / 10) * (1 + math.sin(x * x) / 20)
+
+
+def test_a_plateau_ends_the_run_at_the_end_of_a_block_with_a_validation(finish):
+    world = Noisy(lambda x: 1.0, plateau={"block": 3, "blocks": 3})
+    run = world.run()
+    finish(run)
+    assert (world.validated, run.progress.stopped) == ([0, 18], "plateau")
+    assert [(record.epoch, record.updates) for record in world.records[1:]] == [(1, 10), (2, 18)]
+
+
+def test_without_a_plateau_test_no_losses_are_asked_for():
+    asked = []
+    world = World(max_epochs=1)
+    step = world.step
+    world.step = lambda tally, n, halt: asked.append(tally.losses) or step(tally, n, halt)
+    world.run().drain()
+    assert asked == [None]
+
+
+def test_a_fall_is_no_plateau(finish):
+    world = Noisy(lambda x: 1 / x, plateau={"block": 3, "blocks": 3, "max_error": 1}, max_updates=500)
+    run = world.run()
+    finish(run)
+    assert run.progress.stopped == "max_updates"
+
+
+@given(length=st.integers(1, 20), stretch=st.integers(1, 8), rest=st.integers(1, 100))
+def test_neither_stretches_nor_a_rest_change_when_a_plateau_ends_the_run(length, stretch, rest):
+    limits = {"plateau": {"block": 4, "blocks": 3, "max_error": 0.05}, "validate_every": None}
+    stops = []
+    for most, pause in ((None, None), (stretch, None), (None, rest)):
+        world = Noisy(ragged, length=length, stretch=most, **limits, max_updates=pause)
+        run = world.run()
+        run.drain()
+        if run.progress.stopped == "max_updates":
+            world.limits = {**world.limits, "max_updates": None}
+            run = world.run(Progress(**json.loads(json.dumps(dataclasses.asdict(run.progress)))))
+            run.drain()
+        stops.append((run.progress.updates, run.progress.blocks, run.progress.stopped))
+    assert stops[0] == stops[1] == stops[2]
+    assert stops[0][2] == "plateau"
+
+
+def test_a_validation_far_above_the_best_ends_the_run_and_the_best_is_restored(finish):
+    world = World(validate_every=1, diverged=3, losses={10: 0.5, 20: 1.4, 30: 1.6})
+    run = world.run()
+    finish(run)
+    assert (world.validated, world.x, run.progress.stopped) == ([0, 10, 20, 30], 10, "diverged")
+
+
+def test_without_validation_divergence_is_of_the_training_loss():
+    world = World(length=1, validate_every=None, diverged=2, max_epochs=20)
+    step, losses = world.step, iter([1.0, 0.5, 0.9, 1.1, 0.1])
+
+    def stepping(tally, n, halt):
+        step(tally, n, halt)
+        tally.sums["loss"] = next(losses) * tally.rows
+
+    world.step = stepping
+    run = world.run()
+    run.drain()
+    assert (world.x, run.progress.stopped) == (4, "diverged")
+
+
+def test_rows_per_second_are_of_the_updates_alone():
+    world = World(max_epochs=2, validate_every=1)
+
+    def slow():
+        world.now += 500
+        return 0.5
+
+    world.losses[10] = slow
+    for _ in world.run().iterate():
+        world.now += 200
+    assert [record.rows_per_second for record in world.records] == [0.0, 1.5, 1.5]
+
+
+def test_updates_that_take_no_time_have_no_speed():
+    world = World(max_epochs=1)
+    run = world.run()
+    run._clock = lambda: 7.0
+    run.drain()
+    assert world.records[-1].rows_per_second == 0.0

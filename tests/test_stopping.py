@@ -1,11 +1,15 @@
 import dataclasses
+import itertools
 import json
 import math
+import re
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from downhill2.running.stopping import Limits, Progress, improved, reason
+from downhill2.running.stopping import Blocks, Limits, Plateau, Progress, diverged, improved, reason, trend
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
@@ -85,6 +89,7 @@ def test_the_target_is_named_before_a_limit_and_a_limit_before_patience():
         ("min_improvement", False, "min_improvement must be a number, got False"),
         ("max_seconds", "60", "max_seconds must be a number, got '60'"),
         ("target", True, "target must be a number, got True"),
+        ("diverged", "3", "diverged must be a number, got '3'"),
         ("restore_best", 1, "restore_best must be True or False, got 1"),
     ],
 )
@@ -104,6 +109,8 @@ def test_a_limit_of_the_wrong_kind_is_a_type_error(setting, value, message):
         ("max_seconds", -1, "max_seconds must be at least 0, got -1"),
         ("max_seconds", math.nan, "max_seconds must be at least 0, got nan"),
         ("target", math.nan, "target must be a number, not NaN, got nan"),
+        ("diverged", 1, "diverged must be above 1, got 1"),
+        ("diverged", math.nan, "diverged must be above 1, got nan"),
     ],
 )
 def test_a_limit_out_of_its_range_is_a_value_error(setting, value, message):
@@ -125,16 +132,212 @@ def test_the_ends_of_the_ranges_and_numbers_of_numpy_are_accepted(settings):
 
 
 def test_the_defaults_are_those_of_downhill():
-    assert dataclasses.astuple(Limits()) == (5, 10, 0.0, None, None, None, None, True)
+    assert dataclasses.astuple(Limits()) == (5, 10, 0.0, None, None, None, None, None, None, True)
 
 
-@pytest.mark.parametrize("limit", [{"max_updates": 1}, {"max_epochs": 1}, {"max_seconds": 1}, {"target": 1}])
+@pytest.mark.parametrize(
+    "limit", [{"max_updates": 1}, {"max_epochs": 1}, {"max_seconds": 1}, {"target": 1}, {"plateau": True}]
+)
 def test_a_run_without_validation_is_endless_unless_it_has_a_limit(limit):
     assert Limits(validate_every=None).endless
     assert not Limits(validate_every=None, **limit).endless
     assert not Limits().endless
+    assert Limits(validate_every=None, diverged=2).endless
 
 
 def test_progress_survives_json():
     progress = Progress(updates=7, sums={"loss": 1.5}, rows=3.0, loss=0.1, best=0.1, validation={"loss": 0.1})
     assert Progress(**json.loads(json.dumps(dataclasses.asdict(progress)))) == progress
+
+
+# ---- divergence
+
+
+@pytest.mark.parametrize(
+    ("loss", "lowest", "factor", "expected"),
+    [
+        (1.5, 0.5, 3, False),
+        (1.75, 0.5, 3, True),
+        (0.5, 0.5, 1.5, False),
+        (0.0, -1.0, 2, False),
+        (0.25, -1.0, 2, True),
+        (-1.0, -2.0, 1.25, True),
+        (0.0, 0.0, 10, False),
+        (1e-300, 0.0, 10, True),
+        (math.inf, 1.0, 10, True),
+        (math.nan, 1.0, 10, False),
+    ],
+)
+def test_a_loss_diverges_when_its_rise_exceeds_so_many_magnitudes_of_the_lowest(loss, lowest, factor, expected):
+    assert diverged(loss, lowest, factor) is expected
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ([], None),
+        ([math.nan], None),
+        ([math.inf], None),
+        ([1.0, 0.5, 1.0], None),
+        ([1.0, 0.5, 1.1], "diverged"),
+        ([1.1, math.nan, 0.5, math.inf], "diverged"),
+        ([0.5, 2.0, 0.75], None),
+        ([2.0, 0.5, math.nan], None),
+    ],
+)
+def test_a_run_diverges_by_the_latest_loss_against_the_lowest(losses, expected):
+    progress = Progress()
+    for loss in losses:
+        progress.meet(loss)
+    assert reason(progress, Limits(diverged=2)) == expected
+    assert reason(progress, Limits()) is None
+
+
+def test_a_limit_is_named_before_divergence_and_divergence_before_a_plateau_and_patience():
+    progress = Progress(loss=9.0, lowest=1.0, updates=1, failures=9, blocks=Blocks([1.0] * 6))
+    every = {"diverged": 2, "plateau": {"blocks": 3}, "patience": 0}
+    assert reason(progress, Limits(max_updates=1, **every)) == "max_updates"
+    assert reason(progress, Limits(**every)) == "diverged"
+    assert reason(progress, Limits(**every | {"diverged": None})) == "plateau"
+    assert reason(progress, Limits(patience=0)) == "patience"
+
+
+# ---- plateau
+
+OFTEN = {"block": 3, "blocks": 3, "max_error": 0.1}
+
+
+def decide(plateau, losses, cut=lambda state: None):
+    """Feed losses as the loop does, never past the end of a block; return the update that stops, or None."""
+    state, made = Blocks(), 0
+    while made < len(losses):
+        n = min(cut(state) or math.inf, plateau.left(state), len(losses) - made)
+        plateau.add(state, losses[made : made + n])
+        made += n
+        if plateau.reached(state):
+            return made
+    return None
+
+
+@pytest.mark.parametrize("values", [[3.0, 1.0, 2.0, 5.0, 1.0], [1.0, 2.0, 4.0], list(np.arange(9.0) ** 2)])
+def test_the_trend_and_its_error_are_those_of_linear_regression(values):
+    n = len(values)
+    (slope, _), covariance = np.polyfit(range(n), values, 1, cov=True)
+    assert trend(values) == pytest.approx((np.mean(values), -n * slope, n * math.sqrt(covariance[0, 0])))
+
+
+@pytest.mark.parametrize(("losses", "expected"), [([2.0] * 99, 18), ([0.0] * 99, 18), ([-1.0] * 99, 18)])
+def test_a_constant_loss_is_a_plateau_as_soon_as_there_are_enough_blocks(losses, expected):
+    assert decide(Plateau(**OFTEN), losses) == expected
+
+
+def test_a_rising_loss_is_a_plateau():
+    assert decide(Plateau(**OFTEN), [1 + i / 1000 for i in range(99)]) == 18
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_smallest_fall_that_counts_is_relative_to_the_magnitude(sign):
+    losses = [sign * 100 - i / 10 for i in range(60)]  # falls by 0.9 % over 9 updates
+    assert decide(Plateau(**OFTEN, min_fall=0.0085), losses) is None
+    assert decide(Plateau(**OFTEN, min_fall=0.0095), losses) == 18
+
+
+def test_while_noise_could_hide_a_fall_there_is_no_decision():
+    losses = np.random.default_rng(0).normal(1, 0.5, size=3000).tolist()
+    assert decide(Plateau(block=10, blocks=5, max_error=1e-4), losses) is None
+    assert decide(Plateau(block=10, blocks=5, max_error=0.1), losses) is not None
+
+
+def test_blocks_double_so_that_the_state_stays_small():
+    plateau, state = Plateau(block=2, blocks=3), Blocks()
+    plateau.add(state, map(float, range(2 * 12)))
+    assert state == Blocks([1.5, 5.5, 9.5, 13.5, 17.5, 21.5], doublings=1)
+    assert plateau.left(state) == 4
+    plateau.add(state, [1.0] * 100_001)
+    assert len(state.means) < 12
+    assert (state.updates, state.total) == (100_025 % (2 << state.doublings),) * 2
+
+
+losses_of_a_run = st.one_of(
+    st.lists(st.floats(-10, 10), max_size=200),
+    st.tuples(st.integers(0, 99), st.floats(0, 0.3), st.floats(0, 0.05)).map(
+        lambda given: (
+            np.exp(-np.arange(200) * given[2]) + given[1] * np.random.default_rng(given[0]).normal(size=200)
+        ).tolist()
+    ),
+)
+
+
+@given(losses=losses_of_a_run, cuts=st.lists(st.integers(1, 7), min_size=1, max_size=9))
+def test_the_decision_does_not_depend_on_how_stretches_are_cut(losses, cuts):
+    cutting = itertools.cycle(cuts)
+    plateau = Plateau(**OFTEN)
+    assert decide(plateau, losses, lambda state: next(cutting)) == decide(plateau, losses)
+
+
+@given(losses=losses_of_a_run, at=st.integers(0, 200))
+def test_a_state_that_was_json_in_between_goes_on_to_the_last_bit(losses, at):
+    plateau, whole, parts = Plateau(**OFTEN), Blocks(), Blocks()
+    plateau.add(whole, losses)
+    plateau.add(parts, losses[:at])
+    progress = Progress(**json.loads(json.dumps(dataclasses.asdict(Progress(blocks=parts)))))
+    plateau.add(progress.blocks, losses[at:])
+    assert progress.blocks == whole
+
+
+def simulated(curve, noise, seed, blocks=200):
+    """A run as means of 100 updates whose losses are a curve times noise of this relative size."""
+    t = 100 * np.arange(blocks) + 50
+    return (curve(t) * np.random.default_rng(seed).normal(1, noise / math.sqrt(100), size=blocks)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("curve", "noise", "false_stops"),
+    [
+        (lambda t: 0.5 ** (t / 20_000), 0.05, 0),  # 3.5 % in 1000 updates
+        (lambda t: (1 + t) ** -0.1, 0.1, 0),
+        (lambda t: (1 + t) ** -0.3, 0.2, 0),
+        (lambda t: 1 - t / 100_000, 0.1, 0.03),  # 2 % in the first 2000 updates, 2.6 standard errors
+    ],
+)
+def test_a_loss_that_falls_slowly_but_steadily_is_hardly_ever_stopped(curve, noise, false_stops):
+    stops = [decide(Plateau(block=1), simulated(curve, noise, seed)) for seed in range(200)]
+    assert sum(at is not None for at in stops) <= false_stops * 200
+
+
+@pytest.mark.parametrize(
+    ("curve", "noise", "by"),
+    [
+        (lambda t: 0 * t + 1.0, 0.1, 10_000),
+        (lambda t: 1 + 2 * np.exp(-t / 500), 0.05, 12_000),
+    ],
+)
+def test_a_plateau_is_found_in_every_simulated_run(curve, noise, by):
+    stops = [decide(Plateau(block=1), simulated(curve, noise, seed)) for seed in range(200)]
+    assert all(at is not None and 100 * at <= by for at in stops)
+
+
+def test_plateau_may_be_given_as_true_or_by_its_options():
+    assert Limits(plateau=True).plateau == Plateau() == Limits(plateau={}).plateau
+    assert Limits(plateau={"blocks": np.int64(9), "max_error": 1}).plateau == Plateau(blocks=9, max_error=1)
+    assert Limits(plateau=Plateau(block=7)).plateau.block == 7
+    assert Limits(plateau=False).plateau is Limits().plateau is None
+
+
+@pytest.mark.parametrize(
+    ("plateau", "error", "message"),
+    [
+        (1, TypeError, "plateau must be True, False or a mapping of options, got 1"),
+        ({"blok": 3}, TypeError, "plateau has no option 'blok'; did you mean 'block'?"),
+        ({1: 3}, TypeError, "no option 1; did you mean 'block' or 'blocks' or 'min_fall' or 'max_error'?"),
+        ({"block": 2.5}, TypeError, "plateau's block must be an integer, got 2.5"),
+        ({"block": 0}, ValueError, "plateau's block must be at least 1, got 0"),
+        ({"blocks": 2}, ValueError, "plateau's blocks must be at least 3, got 2"),
+        ({"min_fall": None}, TypeError, "plateau's min_fall must be a number, got None"),
+        ({"min_fall": -0.1}, ValueError, "plateau's min_fall must be at least 0, got -0.1"),
+        ({"max_error": 0}, ValueError, "plateau's max_error must be above 0, got 0"),
+    ],
+)
+def test_a_plateau_that_makes_no_sense_is_refused(plateau, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        Limits(plateau=plateau)

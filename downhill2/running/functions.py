@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytensor
+from pytensor.compile.mode import get_default_mode
 
+from .. import config
 from .loop import Tally
 
 Compiled = Callable[..., Sequence[Any]]
@@ -29,10 +30,21 @@ def compiled(feed: Any, outputs: Sequence[Any], updates: Mapping[Any, Any]) -> C
         list(outputs),
         updates=dict(updates),
         givens=feed.givens,
+        mode=mode(),
         on_unused_input="ignore",
         trust_input=True,  # a feed yields only what the function takes
     )
     return function
+
+
+def mode() -> Any:
+    """Return PyTensor's default mode; where its linker is Numba's, the mode that generates one function of a graph."""
+    default = get_default_mode()
+    if not config.generated or not type(default.linker).__module__.startswith("pytensor.link.numba"):
+        return default
+    from ..compiling import fast_mode  # imports Numba
+
+    return fast_mode(default, products=config.products)
 
 
 class Steps:
@@ -41,27 +53,38 @@ class Steps:
     Parameters
     ----------
     function : callable
-        Returns the compiled step: a batch in; the monitors before the update out, the loss first. Asked at the
-        beginning of each stretch of updates, as hyperparameters may have changed that shape it.
+        Returns the compiled step: a batch in; out the monitors before the update, and last whether it was made, for
+        it is held back where something is not finite. Asked at the beginning of each stretch of updates, as
+        hyperparameters may have changed that shape it.
     names : sequence of str
-        The names of the monitors.
+        The names of the monitors; the loss comes first.
     feed : Feed
         Where batches come from.
+
+    Attributes
+    ----------
+    latest : tuple of arrays
+        The batch of the latest update that met something that is not finite.
+    loss : float
+        Its loss, before the update.
     """
 
     def __init__(self, function: Callable[[], Compiled], names: Sequence[str], feed: Any) -> None:
         self._function, self._names, self._feed = function, list(names), feed
         self._batches: Iterator[tuple[tuple[Any, ...], float]] | None = None
         self._position = 0
+        self.latest: tuple[Any, ...] = ()
+        self.loss = np.nan
 
     def __call__(self, tally: Tally, most: int | None, halt: Callable[[], bool]) -> None:
         """Add at most `most` updates of the present epoch to a tally, fewer if ``halt()`` says so after one."""
         if self._batches is None:
-            self._batches, self._position = self._feed.train(), 0
+            self._position = self._feed.done
+            self._batches = self._feed.train()
         try:
             self._run(self._batches, tally, most, halt)
         finally:
-            self._position += tally.updates
+            self._position += tally.updates + tally.bad
         if self._position == self._feed.length:
             tally.end = True
         if tally.end:
@@ -71,23 +94,38 @@ class Steps:
 
     def _run(self, batches: Iterator[Any], tally: Tally, most: int | None, halt: Callable[[], bool]) -> None:
         function, names = self._function(), self._names
+        if tally.losses is not None:
+            function = _noting(function, tally.losses)
         totals = [tally.sums.get(name, 0.0) for name in names]
-        made, rows = 0, tally.rows
+        made, rows, last = 0, tally.rows, len(names)
         try:
             for arrays, weight in batches:
                 values = function(*arrays)
-                if not math.isfinite(values[0]):
-                    tally.bad = True
+                if not values[last]:
+                    tally.bad, self.latest, self.loss = True, arrays, float(values[0])
                     return
                 made += 1
                 rows += weight
-                for i, value in enumerate(values):
-                    totals[i] += weight * float(value)
+                for i in range(last):
+                    totals[i] += weight * float(values[i])
                 if made == most or halt():
                     return
             tally.end = True
         finally:
             tally.updates, tally.rows, tally.sums = made, rows, dict(zip(names, totals, strict=True))
+            if tally.losses is not None:
+                del tally.losses[made:]  # the one that was held back
+
+
+def _noting(function: Compiled, losses: list[float]) -> Compiled:
+    """Return a function that also appends the loss; a wrapper, so that who does not want it pays nothing."""
+
+    def noting(*arrays: Any) -> Sequence[Any]:
+        values = function(*arrays)
+        losses.append(float(values[0]))
+        return values
+
+    return noting
 
 
 def averages(function: Compiled, names: Sequence[str], feed: Any) -> dict[str, float]:

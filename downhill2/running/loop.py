@@ -6,8 +6,9 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from .saving import Every
 from .signals import Signals
 from .stopping import Limits, Progress, improved, reason
 
@@ -38,6 +39,8 @@ class Tally:
         Whether the epoch is over.
     bad : bool
         Whether the last update met a loss that is not finite. It was held back and counts nowhere above.
+    losses : list of float or None
+        The loss of each update made in this stretch; None goes in, and stays, where nothing asks for them.
     """
 
     sums: Monitors
@@ -45,6 +48,7 @@ class Tally:
     updates: int = 0
     end: bool = False
     bad: bool = False
+    losses: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,13 @@ class Record:
         Whether that validation is of this record.
     improved : bool
         Whether it gave a new best.
+    hyper : dict of str to float
+        The hyperparameters at the end of the epoch.
+    rows_per_second : float
+        Rows (or the sum of their weights) by the time that the epoch's updates took, other than validations
+        and what the caller does; 0 where there was no update, or none that took time.
+    events : tuple of str
+        What else happened in the epoch.
     """
 
     epoch: int
@@ -77,6 +88,9 @@ class Record:
     valid: Monitors
     validated: bool
     improved: bool
+    hyper: dict[str, float] = field(default_factory=dict)
+    rows_per_second: float = 0.0
+    events: tuple[str, ...] = ()
 
 
 class Run:
@@ -96,11 +110,24 @@ class Run:
         Remember the present parameters as the best; put the best back. When `keep` is called, their monitors
         are in ``progress.validation``.
     fault : callable
-        Returns the exception to raise for the update that a `Tally` calls bad.
+        Takes the `Progress` at an update that a `Tally` calls bad. Raises, returns why the run is to end, or returns
+        None to go on without that update.
     report : callable
         Takes each `Record`.
+    hyper : callable, optional
+        Returns the hyperparameters for a `Record`.
+    save : callable, optional
+        Takes the `Progress` when the run is to be saved: as `every` says, and when it ends; not after an exception.
+        What it is given is where a run that had not ended would go on.
+    every : Every, optional
+        How often to save. Default: at the end only.
+    finish : callable, optional
+        Takes the `Progress` when the run is over and the best is restored, and the last pair of monitors; None for
+        them if it was cut short by a signal, an exception or its caller.
     progress : Progress, optional
         Where to go on. Default: a beginning.
+    recorded : pair of dict, optional
+        The last pair of a run that had ended where `progress` stands; it then ends at once.
     clock : callable, optional
         Returns seconds.
 
@@ -118,22 +145,39 @@ class Run:
         validate: Callable[[], Monitors],
         keep: Callable[[], None],
         restore: Callable[[], None],
-        fault: Callable[[], Exception],
+        fault: Callable[[Progress], str | None],
         report: Callable[[Record], None],
+        hyper: Callable[[], dict[str, float]] = dict,
+        save: Callable[[Progress], None] | None = None,
+        every: Every | None = None,
+        finish: Callable[[Progress, Pair | None], None] | None = None,
         progress: Progress | None = None,
+        recorded: Pair | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.limits = limits
         self.progress = Progress() if progress is None else progress
         self._step, self._validate = step, validate
         self._keep, self._restore = keep, restore
-        self._fault, self._report = fault, report
+        self._fault, self._report, self._hyper = fault, report, hyper
+        self._save, self._every, self._finish = save, every or Every(), finish
+        self._pair = recorded
         self._clock = clock
         self._signals = Signals()
+        self._asked: str | None = None  # by a caller or a fault
         self._why: str | None = None
         self._begun = False
         self._origin = 0.0
-        self._deadline = math.inf
+        self._deadline = self._alarm = self._wake = math.inf
+        self._saved = None if progress is None else (progress.updates, progress.epoch)
+
+    def stop(self, why: str) -> None:
+        """End the run at the next boundary, and say why."""
+        self._asked = self._asked or why
+
+    def note(self, event: str) -> None:
+        """Have the next record tell of an event."""
+        self.progress.events.append(event)
 
     def iterate(self) -> Iterator[Pair]:
         """Run, epoch by epoch.
@@ -159,7 +203,7 @@ class Run:
                 while (record := self._turn()) is not None:
                     yield record.train, record.valid
             except GeneratorExit:
-                self._validate_what_is_left()
+                self._close()
                 raise
         except BaseException as error:
             closed = isinstance(error, GeneratorExit)
@@ -179,7 +223,7 @@ class Run:
         with self._signals.standing():
             for pair in self.iterate():  # noqa: B007  (the last one is what is wanted)
                 pass
-        return pair or ({}, dict(self.progress.validation))
+        return pair or self._pair or ({}, dict(self.progress.validation))
 
     def _turn(self) -> Record | None:
         """Run one epoch; None when the run is over."""
@@ -195,53 +239,113 @@ class Run:
         self._begun, self._origin = True, self._clock() - p.seconds
         if limits.max_seconds is not None:
             self._deadline = self._origin + limits.max_seconds
+        self._set_alarm()
         if limits.validate_every is not None and p.validated_at < 0:
             self._report_validation()
-        self._why = self._reason()
+        # a run that was saved at its end, and killed before its last record, still has that to make
+        if self._pair is not None or not p.is_open:
+            self._why = self._reason()
 
     def _epoch(self) -> Record:
         """Run to the end of the epoch, or of the run."""
         p, every = self.progress, self.limits.validate_every
         epoch = p.epoch + 1
-        train = self._train()
-        due = self._reason() is not None or (p.epoch == epoch and every is not None and epoch % every == 0)
+        why = self._make_updates()
+        train, rate = self._end_epoch()
+        due = why is not None or (p.epoch == epoch and every is not None and epoch % every == 0)
         validated = due and self._needs_validation()
-        record = self._record(epoch, train, validated, improved=validated and self._judge())
+        record = self._record(epoch, train, validated, validated and self._judge(), rate)
         self._report(record)
         self._why = self._reason()
+        self._pair = record.train, record.valid
+        if p.epoch == epoch and self._why is None and self._every.epochs and epoch % self._every.epochs == 0:
+            self._save_once()
         return record
 
-    def _train(self) -> Monitors:
-        """Make the epoch's updates, or those up to a limit, and return their averages."""
+    def _make_updates(self) -> str | None:
+        """Make the epoch's updates with the saves that are due on the way; return the reason to end, if there is one."""
+        p, every = self.progress, self._every
+        why = self._reason() if p.is_open else None  # of a run that goes on
+        while not p.ended and why is None:
+            p.ended = self._advance()
+            if (every.updates and p.updates % every.updates == 0) or self._clock() >= self._alarm:
+                self._save_once()
+            why = self._reason()
+        if why is not None:
+            # before what only the end brings: a last validation, and the record of an epoch that was cut
+            self._save_once()
+        return why
+
+    def _end_epoch(self) -> tuple[Monitors, float]:
+        """Return the epoch's averages and its rows per second, and begin the next if it is over."""
         p = self.progress
-        while not (end := self._advance()) and self._reason() is None:
-            pass
         train = {name: total / p.rows if p.rows else math.nan for name, total in p.sums.items()}
+        rate = p.rows / p.stepping if p.stepping else 0.0
         if self.limits.validate_every is None:
-            p.loss = train["loss"]
-        if end:
-            p.epoch, p.sums, p.rows = p.epoch + 1, {}, 0.0
-        return train
+            p.meet(train["loss"])
+        if p.ended:
+            p.epoch, p.sums, p.rows, p.stepping, p.ended = p.epoch + 1, {}, 0.0, 0.0, False
+        return train, rate
 
     def _advance(self) -> bool:
         """Make the longest stretch of updates that no boundary cuts; return whether the epoch is over."""
-        p, most = self.progress, self.limits.max_updates
-        tally = Tally(p.sums, p.rows)
+        p, plateau, begun = self.progress, self.limits.plateau, self._clock()
+        tally = Tally(p.sums, p.rows, losses=None if plateau is None else [])
         try:
-            self._step(tally, None if most is None else most - p.updates, self._halt)
+            self._step(tally, self._most(), self._halt)
         finally:
             p.sums, p.rows, p.updates = tally.sums, tally.rows, p.updates + tally.updates
+            if plateau is not None:
+                plateau.add(p.blocks, tally.losses or ())
+        if tally.updates:
+            p.faults = 0
         if tally.bad:
-            self._why = "non-finite"
-            raise self._fault()
-        p.seconds = self._clock() - self._origin
+            self._meet_fault()
+        now = self._clock()
+        p.seconds, p.stepping = now - self._origin, p.stepping + (now - begun)
         return tally.end
 
+    def _meet_fault(self) -> None:
+        self.progress.faults += 1
+        try:
+            self._asked = self._fault(self.progress) or self._asked
+        except BaseException:
+            self._why = "non-finite"
+            raise
+
+    def _save_once(self) -> None:
+        """Save, unless that was done at this very point."""
+        p = self.progress
+        if self._save is None or self._saved == (p.updates, p.epoch):
+            return
+        with self._signals.held():
+            self._save(p)
+        self._saved = p.updates, p.epoch
+        self._set_alarm()
+
+    def _save_last(self) -> None:
+        """Save at the end, unless a save since the last update stands for it: what came after that comes again."""
+        if self._saved is None or self._saved[0] != self.progress.updates:
+            self._save_once()
+
+    def _set_alarm(self) -> None:
+        if self._every.seconds:
+            self._alarm = self._clock() + self._every.seconds
+        self._wake = min(self._deadline, self._alarm)
+
+    def _most(self) -> int | None:
+        """Return how many updates may be made before there is something to decide."""
+        p, limits = self.progress, self.limits
+        to_limit = None if limits.max_updates is None else limits.max_updates - p.updates
+        to_block = None if limits.plateau is None else limits.plateau.left(p.blocks)
+        to_save = None if self._every.updates is None else self._every.updates - p.updates % self._every.updates
+        return min((n for n in (to_limit, to_block, to_save) if n is not None), default=None)
+
     def _halt(self) -> bool:
-        return self._signals.asked is not None or self._clock() >= self._deadline
+        return self._signals.asked is not None or self._clock() >= self._wake
 
     def _reason(self) -> str | None:
-        return self._signals.asked or reason(self.progress, self.limits)
+        return self._signals.asked or self._asked or reason(self.progress, self.limits)
 
     def _needs_validation(self) -> bool:
         """Whether the present parameters are still to be judged; after a signal they are not."""
@@ -253,25 +357,28 @@ class Run:
         """Validate the present parameters and keep them if they are the best."""
         p = self.progress
         p.validation, p.validated_at = self._validate(), p.updates
-        p.loss = p.validation["loss"]
-        if not improved(p.loss, p.best, self.limits.min_improvement):
+        loss = p.validation["loss"]
+        p.meet(loss)
+        if not improved(loss, p.best, self.limits.min_improvement):
             p.failures += 1
             return False
         with self._signals.held():
             self._keep()
-            p.best, p.failures = p.loss, 0
+            p.best, p.failures = loss, 0
         return True
 
     def _report_validation(self) -> None:
         self._report(self._record(self.progress.epoch, {}, validated=True, improved=self._judge()))
 
-    def _record(self, epoch: int, train: Monitors, validated: bool, improved: bool) -> Record:
-        p = self.progress
-        return Record(epoch, p.updates, p.seconds, train, dict(p.validation), validated, improved)
+    def _record(self, epoch: int, train: Monitors, validated: bool, improved: bool, rate: float = 0.0) -> Record:
+        p, valid, events = self.progress, dict(self.progress.validation), tuple(self.progress.events)
+        p.events = []
+        return Record(epoch, p.updates, p.seconds, train, valid, validated, improved, self._hyper(), rate, events)
 
-    def _validate_what_is_left(self) -> None:
-        """Let the parameters of the last epoch take part in the choice of the best."""
+    def _close(self) -> None:
+        """Save, then let the parameters of the last epoch take part in the choice of the best."""
         with self._signals.standing():
+            self._save_last()
             if self._needs_validation():
                 self._report_validation()
 
@@ -280,6 +387,9 @@ class Run:
         p = self.progress
         # Before an update is validated, the best is the start: to restore it would undo all progress.
         restored = self.limits.restore_best and p.best is not None and p.validated_at > 0
+        if how is None:
+            with self._signals.standing():
+                self._save_last()
         try:
             if restored:
                 with self._signals.standing(), self._signals.held():
@@ -288,3 +398,6 @@ class Run:
             p.stopped = self._signals.asked or self._why or how
         fate = f"the best (loss {p.best:.6g}) are restored" if restored else "the last stay"
         _log.info("stopped after %d updates: %s; of the parameters, %s", p.updates, p.stopped, fate)
+        if self._finish is not None:
+            whole = how is None and self._signals.asked is None
+            self._finish(p, (self._pair or ({}, dict(p.validation))) if whole else None)

@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any
 
 
 def _check_optional(name: str, value: object, least: int, none_means: str) -> None:
@@ -78,7 +77,7 @@ class Plateau:
     Parameters
     ----------
     block : int
-        Updates in the first blocks; at least 1. Default 50.
+        Updates in the first blocks; at least 1. Default 100.
     blocks : int
         Blocks that half of the run must have, at least 3; so nothing is decided in the first
         ``2 * blocks * block`` updates. Default 20.
@@ -114,7 +113,7 @@ class Plateau:
     `min_fall`.
     """
 
-    block: int = 50
+    block: int = 100
     blocks: int = 20
     min_fall: float = 1e-3
     max_error: float = 0.01
@@ -227,7 +226,7 @@ class Limits:
     max_seconds: float | None = None
     target: float | None = None
     diverged: float | None = None
-    plateau: Plateau | Mapping[str, Any] | bool | None = None
+    plateau: Plateau | None = None
     restore_best: bool = True
 
     def __post_init__(self) -> None:
@@ -242,14 +241,14 @@ class Limits:
             _check_number("target", self.target, -math.inf)
         if self.diverged is not None:
             _check_number("diverged", self.diverged, 1.0, exclusive=True)
-        Plateau.given(self.plateau)
+        object.__setattr__(self, "plateau", Plateau.given(self.plateau))
         if not isinstance(self.restore_best, bool):
             raise TypeError(f"restore_best must be True or False, got {self.restore_best!r}")
 
     @property
     def endless(self) -> bool:
-        """Whether neither a validation nor a limit can end the run."""
-        ends = (self.validate_every, self.max_updates, self.max_epochs, self.max_seconds, self.target)
+        """Whether neither a validation nor a limit can end the run; to diverge is no end to count on."""
+        ends = (self.validate_every, self.max_updates, self.max_epochs, self.max_seconds, self.target, self.plateau)
         return all(end is None for end in ends)
 
 
@@ -267,9 +266,13 @@ class Progress:
         Weighted sums of the monitors over the unfinished epoch.
     rows : float
         The weight of these sums.
+    stepping : float
+        Seconds that these updates took.
     loss : float or None
         What a target is compared with: the latest validation's loss, or, in a run that never validates, the
         latest epoch's training loss.
+    lowest : float or None
+        The lowest finite one of these losses.
     best : float or None
         The lowest validation loss that counted as an improvement; None before there is one.
     failures : int
@@ -278,6 +281,16 @@ class Progress:
         Monitors of the latest validation.
     validated_at : int
         Updates made when they were taken; -1 before the first validation.
+    blocks : Blocks
+        Means of the training loss, if the run has a plateau test. May be given as the dict that JSON holds.
+    ended : bool
+        Whether all updates of the unfinished epoch are made, and only its record is to come.
+    faults : int
+        Updates in a row, up to the latest, that were held back because they were not finite.
+    rollbacks : int
+        How often the run went back to the best for such an update.
+    events : list of str
+        What happened since the latest record, for the next one to tell of.
     stopped : str or None
         Why the run ended; None while it runs.
     """
@@ -287,12 +300,34 @@ class Progress:
     seconds: float = 0.0
     sums: dict[str, float] = field(default_factory=dict)
     rows: float = 0.0
+    stepping: float = 0.0
     loss: float | None = None
+    lowest: float | None = None
     best: float | None = None
     failures: int = 0
     validation: dict[str, float] = field(default_factory=dict)
     validated_at: int = -1
+    blocks: Blocks = field(default_factory=Blocks)
+    ended: bool = False
+    faults: int = 0
+    rollbacks: int = 0
+    events: list[str] = field(default_factory=list)
     stopped: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.blocks, Mapping):
+            self.blocks = Blocks(**self.blocks)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there are updates that no record tells of yet."""
+        return self.ended or bool(self.sums)
+
+    def meet(self, loss: float) -> None:
+        """Take note of a loss that targets are compared with."""
+        self.loss = loss
+        if math.isfinite(loss) and (self.lowest is None or loss < self.lowest):
+            self.lowest = loss
 
 
 def improved(loss: float, best: float | None, min_improvement: float) -> bool:
@@ -312,20 +347,41 @@ def improved(loss: float, best: float | None, min_improvement: float) -> bool:
     return best is None or best - loss > min_improvement * abs(best)
 
 
+def diverged(loss: float, lowest: float, factor: float) -> bool:
+    """Whether a loss is above `factor` times the lowest one.
+
+    A loss may be negative or change its sign, so what counts is its rise: more than ``factor - 1`` times the
+    magnitude of the lowest. For a positive one that is the same. NaN is not above anything; infinity is.
+    """
+    return loss - lowest > (factor - 1) * abs(lowest)
+
+
 def reason(progress: Progress, limits: Limits) -> str | None:
     """Why the run is to end here, or None to go on.
 
-    A target that is reached is named before a limit, and a limit before patience: so a last validation, made
-    because of a limit, does not hide the limit behind its failure.
+    A target that is reached is named before a limit, and a limit before what a validation's loss says: so a
+    last validation, made because of a limit or a plateau, does not hide it behind its failure. A loss that
+    stays where it has diverged to is called diverged.
     """
-    reached = (
-        (
-            "target",
-            limits.target is not None and progress.loss is not None and progress.loss <= limits.target,
-        ),
-        ("max_updates", limits.max_updates is not None and progress.updates >= limits.max_updates),
-        ("max_epochs", limits.max_epochs is not None and progress.epoch >= limits.max_epochs),
-        ("max_seconds", limits.max_seconds is not None and progress.seconds >= limits.max_seconds),
-        ("patience", limits.patience is not None and progress.failures > limits.patience),
-    )
-    return next((name for name, is_reached in reached if is_reached), None)
+    p = progress
+    if limits.target is not None and p.loss is not None and p.loss <= limits.target:
+        return "target"
+    if limits.max_updates is not None and p.updates >= limits.max_updates:
+        return "max_updates"
+    if limits.max_epochs is not None and p.epoch + p.ended >= limits.max_epochs:
+        return "max_epochs"
+    if limits.max_seconds is not None and p.seconds >= limits.max_seconds:
+        return "max_seconds"
+    if limits.diverged is not None and _has_diverged(p, limits.diverged):
+        return "diverged"
+    if limits.plateau is not None and limits.plateau.reached(p.blocks):
+        return "plateau"
+    if limits.patience is not None and p.failures > limits.patience:
+        return "patience"
+    return None
+
+
+def _has_diverged(progress: Progress, factor: float) -> bool:
+    if progress.loss is None or progress.lowest is None:
+        return False
+    return diverged(progress.loss, progress.lowest, factor)

@@ -1,0 +1,406 @@
+"""Checkpoints: arrays and JSON in files that are whole or refused.
+
+A checkpoint is a safetensors file. Its metadata holds one JSON text: the format's number, the versions that wrote
+it, a SHA-256 for each tensor over dtype, shape and bytes, and the caller's `meta`; beside it stands the SHA-256 of
+that text. Nothing is ever unpickled.
+
+Standard JSON has no NaN and no infinities: here such a float is ``{"$float": "nan" | "inf" | "-inf"}``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import logging
+import math
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pytensor
+from safetensors import SafetensorError, safe_open
+
+__all__ = ["CheckpointError", "Directory", "read", "write"]
+
+Tensors = dict[str, np.ndarray]
+
+_log = logging.getLogger("downhill2")
+
+_FORMAT = 1
+_LONGEST_HEADER = 100_000_000  # what readers of safetensors accept
+_CODES = {
+    "bool": "BOOL",
+    **{f"{kind}{bits}": f"{kind[0].upper()}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
+    **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
+    "complex64": "C64",
+}
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be written or read; the message names the file and what is wrong."""
+
+
+def write(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
+    """Write a checkpoint; the file that was there before stays until the new one is on the disk.
+
+    Parameters
+    ----------
+    path : path
+        The file; its directory must exist. It gets the rights that the umask leaves.
+    tensors : mapping of str to ndarray
+        Of any shape and layout; bool, integers, float16, float32, float64 or complex64.
+    meta : mapping of str to object
+        What JSON holds: mappings with str keys, lists, tuples (read back as lists), str, int of any size, float
+        (NaN and infinities too), bool, None, and NumPy scalars of these kinds.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a tensor or an entry of `meta` is none of these. No file was touched.
+    CheckpointError
+        If the system refuses. The former file is whole and no temporary file is left. Only when what fails is the
+        last act, to make the new file's name durable, the new file is there, whole as well.
+    """
+    _write(Path(path), tensors, meta, {})
+
+
+def _write(path: Path, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any], marks: dict[str, bool]) -> None:
+    if not isinstance(meta, Mapping):
+        raise TypeError(f"meta must be a mapping, got {meta!r}")
+    arrays, contents = _arranged(tensors), {**marks, "meta": _plain(meta, "meta")}
+    blank = _header(arrays, dict.fromkeys(arrays, "0" * 64), contents)
+    if len(blank) > _LONGEST_HEADER:
+        raise ValueError(f"meta must be shorter than {_LONGEST_HEADER} bytes as JSON, got {len(blank)} with names")
+    try:
+        with _replacing(path) as file, ThreadPoolExecutor() as pool:
+            # Hashing takes as long as the disk, and does not need the interpreter: both at once. So the
+            # header, which has the digests and therefore a length known before them, is written last.
+            digests = {name: pool.submit(_digest, array) for name, array in arrays.items()}
+            file.seek(len(blank))
+            for array in arrays.values():
+                _put(file, _bytes(array))
+            _sync(file)
+            file.seek(0)
+            _put(file, _header(arrays, {name: digest.result() for name, digest in digests.items()}, contents))
+    except OSError as error:
+        raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _put(file: BinaryIO, data: bytes | memoryview) -> None:
+    """Write all bytes of a checkpoint: every one of them passes here."""
+    file.write(data)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file beside `path` that takes its place at the end, or goes if there is an error."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            _sync(file)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    if os.name == "nt":  # pragma: no cover  (Windows opens no directories)
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # what file systems say that cannot do this for a directory
+        if error.errno not in (errno.EINVAL, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _arranged(tensors: Mapping[str, np.ndarray]) -> Tensors:
+    """Return what the file holds, in its order: the widest dtypes first, so that each tensor is aligned."""
+    arrays = {}
+    for name, value in tensors.items():
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a tensor must be a str, got {name!r}")
+        if name == "__metadata__" or re.search("[\ud800-\udfff]", name):
+            raise ValueError(f"the name of a tensor must be Unicode text other than '__metadata__', got {name!r}")
+        array = np.asarray(value, order="C")
+        if array.dtype.name not in _CODES:
+            raise TypeError(f"the dtype of tensor {name!r} must be one of {', '.join(_CODES)}, got {array.dtype}")
+        arrays[name] = _little(array)
+    return dict(sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0])))
+
+
+def _little(array: np.ndarray) -> np.ndarray:
+    return array.astype(array.dtype.newbyteorder("<"), copy=False)
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data
+
+
+def _described(array: np.ndarray) -> dict[str, Any]:
+    return {"dtype": _CODES[array.dtype.name], "shape": list(array.shape)}
+
+
+def _digest(array: np.ndarray) -> str:
+    digest = hashlib.sha256(json.dumps(_described(array)).encode())
+    digest.update(_bytes(_little(array)))
+    return digest.hexdigest()
+
+
+def _header(arrays: Tensors, digests: Mapping[str, str], contents: Mapping[str, Any]) -> bytes:
+    """Return the beginning of the file: the header's length, and the header."""
+    note = {"format": _FORMAT, "versions": _versions(), "sha256": digests, **contents}
+    text = json.dumps(note, allow_nan=False)
+    entries: dict[str, Any] = {"__metadata__": {"downhill2": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}}
+    end = 0
+    for name, array in arrays.items():
+        begin, end = end, end + array.nbytes
+        entries[name] = {**_described(array), "data_offsets": [begin, end]}
+    header = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header
+
+
+def _versions() -> dict[str, str]:
+    from .. import __version__  # the only thing this module knows of the package
+
+    return {"downhill2": __version__, "pytensor": pytensor.__version__, "numpy": np.__version__}
+
+
+def _plain(value: Any, where: str) -> Any:
+    """Return `value` as JSON holds it."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"$float": repr(value)}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if isinstance(value, Mapping):
+        return {_key(key, where): _plain(item, f"{where}[{key!r}]") for key, item in value.items()}
+    raise TypeError(f"{where} must be a str, number, bool, None, list or mapping, got {value!r}")
+
+
+def _key(key: Any, where: str) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"the keys of {where} must be str, got {key!r}")
+    if key == "$float":
+        raise ValueError(f"the keys of {where} must not be '$float', which stands for NaN and infinities")
+    return key
+
+
+def read(path: str | os.PathLike[str]) -> tuple[Tensors, dict[str, Any]]:
+    """Read a checkpoint, all of it verified.
+
+    Returns
+    -------
+    tensors : dict of str to ndarray
+        Writable, in C order.
+    meta : dict
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such file, it cannot be read, it is no checkpoint, or a bit of it is not what was written.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        note = _note(path, file)
+        digests = note["sha256"]
+        if others := digests.keys() ^ set(file.offset_keys()):
+            names = ", ".join(map(repr, sorted(others)))
+            raise CheckpointError(f"{path} is damaged: its tensors are not those it was written with: {names}")
+        tensors = _verified(path, file, digests)
+        _log_versions(path, note["versions"])
+        return tensors, note["meta"]
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a file and raise CheckpointError for whatever its contents, which may be anything, bring about."""
+    try:
+        if not path.is_file():
+            raise CheckpointError(f"cannot read {path}: there is no such file")
+        # Through a memory map, the default backend, an error of the disk ends the process.
+        with safe_open(path, "np", backend="pread") as file:
+            yield file
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+    except (SafetensorError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged, or no checkpoint of downhill2: {error}") from error
+
+
+def _note(path: Path, file: Any) -> dict[str, Any]:
+    """Return what `_write` noted in the metadata of an open file, verified."""
+    metadata = file.metadata() or {}
+    text = metadata["downhill2"]
+    if hashlib.sha256(text.encode()).hexdigest() != metadata["sha256"]:
+        raise CheckpointError(f"{path} is damaged: the checksum of its metadata is wrong")
+    note: dict[str, Any] = json.loads(text, object_hook=_revived)
+    if note["format"] != _FORMAT:
+        raise CheckpointError(f"{path} has format {note['format']}, this version of downhill2 reads format {_FORMAT}")
+    return note
+
+
+def _revived(entry: dict[str, Any]) -> Any:
+    return float(entry["$float"]) if "$float" in entry else entry
+
+
+def _verified(path: Path, file: Any, digests: Mapping[str, str]) -> Tensors:
+    """Return the tensors of an open file, each hashed while the next is read."""
+    tensors, actual = {}, {}
+    with ThreadPoolExecutor() as pool:
+        for name in file.offset_keys():
+            tensors[name] = file.get_tensor(name)
+            actual[name] = pool.submit(_digest, tensors[name])
+    if wrong := [repr(name) for name, digest in actual.items() if digest.result() != digests[name]]:
+        raise CheckpointError(f"{path} is damaged: the checksum is wrong of {', '.join(wrong)}")
+    return tensors
+
+
+def _log_versions(path: Path, versions: Mapping[str, str]) -> None:
+    now = _versions()
+    others = [f"{name} {version}" for name, version in versions.items() if version != now.get(name)]
+    if others:
+        _log.info("%s was written by %s: what follows may differ by rounding", path, ", ".join(others))
+
+
+class Directory:
+    """The checkpoints of one run: the newest few, and the best.
+
+    Their files are called ``update-000000123.safetensors``.
+
+    Parameters
+    ----------
+    path : path
+        Made if it is missing.
+    keep : int, optional
+        How many of the newest stay. The one last saved as the best stays besides.
+
+    Raises
+    ------
+    CheckpointError
+        If the directory cannot be made, read or written.
+    """
+
+    _name = re.compile(r"update-(\d{9,})\.safetensors")
+
+    def __init__(self, path: str | os.PathLike[str], keep: int = 2) -> None:
+        if not isinstance(keep, int) or isinstance(keep, bool):
+            raise TypeError(f"keep must be an int, got {keep!r}")
+        if keep < 1:
+            raise ValueError(f"keep must be at least 1, got {keep}")
+        self.path, self.keep = Path(path), keep
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                files = self._files()
+        except OSError as error:
+            raise CheckpointError(f"cannot keep checkpoints in {path}: {error.strerror or error}") from error
+        self._best = next((updates for updates, file in reversed(files.items()) if _is_best(file)), None)
+
+    def holds_run(self) -> bool:
+        """Return whether there is a checkpoint, readable or not."""
+        return bool(self._files())
+
+    def save(self, updates: int, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any], best: bool) -> Path:
+        """Write the checkpoint after so many updates, then remove those that are no longer needed.
+
+        Checkpoints of later updates are removed too: the run has gone back behind them, and what is saved last is
+        the latest.
+
+        Parameters
+        ----------
+        updates : int
+            How many updates the run has made; names the file.
+        tensors, meta : mapping
+            As `write` takes them.
+        best : bool
+            Whether this is the best so far.
+
+        Returns
+        -------
+        path : Path
+            The file.
+
+        Raises
+        ------
+        CheckpointError
+            As `write`; then nothing was removed.
+        """
+        if updates < 0:
+            raise ValueError(f"updates must be at least 0, got {updates}")
+        self._remove(self.path.glob(".update-*.tmp"))  # of a writer that was killed, before the disk is needed
+        best = best or updates == self._best
+        path = self.path / f"update-{updates:09d}.safetensors"
+        _write(path, tensors, meta, {"best": best})
+        if best or (self._best is not None and self._best > updates):
+            self._best = updates if best else None
+        files = self._files()
+        kept = [number for number in files if number <= updates][-self.keep :]
+        self._remove(file for number, file in files.items() if number not in kept and number != self._best)
+        return path
+
+    def latest(self) -> tuple[Path, Tensors, dict[str, Any]] | None:
+        """Return the newest checkpoint that is whole: its path, tensors and meta; None if there is none at all.
+
+        Raises
+        ------
+        CheckpointError
+            If there are files, and none is whole.
+        """
+        files = self._files()
+        for file in reversed(files.values()):
+            try:
+                return file, *read(file)
+            except CheckpointError as error:
+                _log.warning("%s; trying the checkpoint before it", error)
+        if files:
+            raise CheckpointError(f"none of the {len(files)} checkpoints in {self.path} can be read")
+        return None
+
+    def _files(self) -> dict[int, Path]:
+        """Return the checkpoints by their number of updates, oldest first."""
+        matches = ((self._name.fullmatch(file.name), file) for file in self.path.iterdir())
+        return dict(sorted((int(match[1]), file) for match, file in matches if match and file.is_file()))
+
+    @staticmethod
+    def _remove(files: Iterable[Path]) -> None:
+        for file in files:
+            try:
+                file.unlink(missing_ok=True)
+            except OSError as error:
+                # the run need not end for it
+                _log.warning("cannot remove %s: %s", file, error.strerror or error)
+
+
+def _is_best(path: Path) -> bool:
+    """Return whether a file was saved as the best; of one that cannot be read, no."""
+    try:
+        with _opened(path) as file:
+            return _note(path, file).get("best") is True
+    except CheckpointError:
+        return False

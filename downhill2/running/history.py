@@ -1,0 +1,368 @@
+"""The record of a run, stored as columns; to and from frames and files, and a file that grows while it runs."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import json
+import logging
+import math
+import os
+import weakref
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, overload
+
+import numpy as np
+
+from .loop import Record
+
+__all__ = ["History", "HistoryFile"]
+
+_log = logging.getLogger("downhill2")
+
+_NUMBERS = {"epoch": int, "updates": int, "seconds": float, "rows_per_second": float}
+_FLAGS = ("validated", "improved")
+_GROUPS = ("train", "valid", "hyper")
+
+_Layout = tuple[tuple[str, ...], ...]
+
+
+class History(Sequence[Record]):
+    """All records of an optimizer's runs, in order: a sequence of records, and a table with columns.
+
+    Columns are ``epoch``, ``updates``, ``seconds``, ``rows_per_second``, ``validated``, ``improved``, ``events``,
+    and one for each monitor and hyperparameter: ``train.loss``, ``valid.loss``, ``hyper.learning_rate`` ... In
+    these a record that does not have the value holds NaN.
+
+    Parameters
+    ----------
+    records : iterable of Record, optional
+
+    Examples
+    --------
+    >>> history = History([Record(1, 10, 0.5, {"loss": 2.0}, {}, False, False)])
+    >>> history[-1].train
+    {'loss': 2.0}
+    >>> history["train.loss"]
+    array([2.])
+    """
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self._numbers = {name: array("q" if kind is int else "d") for name, kind in _NUMBERS.items()}
+        self._flags = {name: bytearray() for name in _FLAGS}
+        self._events: list[tuple[str, ...]] = []
+        self._values: dict[str, array[float]] = {}
+        # Which values a record has, as it may lack some or have them as NaN, and in which order: one entry for each
+        # combination, and its number for each record.
+        self._layouts: dict[_Layout, int] = {}
+        self._layout = array("L")
+        for record in records:
+            self.append(record)
+
+    def append(self, record: Record) -> None:
+        """Add a record at the end."""
+        cells = _cells(record)  # first, so that a value of a wrong kind changes nothing
+        for name, numbers in self._numbers.items():
+            numbers.append(cells[name])
+        for name, flags in self._flags.items():
+            flags.append(cells[name])
+        for name in cells:
+            if "." in name and name not in self._values:
+                self._values[name] = array("d", [math.nan] * len(self))
+        for name, column in self._values.items():
+            column.append(cells.get(name, math.nan))
+        self._layout.append(self._layouts.setdefault(_layout(record), len(self._layouts)))
+        self._events.append(tuple(record.events))
+
+    def replace(self, records: Iterable[Record]) -> None:
+        """Hold these records in place of those so far."""
+        vars(self).update(vars(History(records)))
+
+    # -- a sequence of records
+
+    def __len__(self) -> int:
+        """Return the number of records."""
+        return len(self._events)
+
+    @overload
+    def __getitem__(self, key: int) -> Record: ...
+    @overload
+    def __getitem__(self, key: slice) -> History: ...
+    @overload
+    def __getitem__(self, key: str) -> Any: ...
+    def __getitem__(self, key: int | slice | str) -> Any:
+        """Return a record by its place, the history of a slice, or a column by its name.
+
+        A column is a new array of int64, float64 or bool; ``'events'`` is a list of tuples of str.
+        """
+        if isinstance(key, str):
+            return self._column(key)
+        places = range(len(self))[key]  # an IndexError or TypeError like a list's
+        return self._record(places) if isinstance(places, int) else History(map(self._record, places))
+
+    def _record(self, place: int) -> Record:
+        layout = list(self._layouts)[self._layout[place]]
+        values: dict[str, Any] = {name: column[place] for name, column in self._numbers.items()}
+        values |= {name: bool(column[place]) for name, column in self._flags.items()}
+        for group, names in zip(_GROUPS, layout, strict=True):
+            values[group] = {name: self._values[f"{group}.{name}"][place] for name in names}
+        return Record(**values, events=self._events[place])
+
+    def __repr__(self) -> str:
+        """Return the number of records and the columns."""
+        return f"History({len(self)} records of {', '.join(self.columns)})"
+
+    # -- a table
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        values = [name for group in _GROUPS for name in self._values if name.startswith(f"{group}.")]
+        return [*_NUMBERS, *_FLAGS, *values, "events"]
+
+    def _column(self, name: str) -> Any:
+        if name == "events":
+            return list(self._events)
+        if name in self._flags:
+            return np.array(self._flags[name], dtype=bool)
+        column = self._numbers.get(name, self._values.get(name))
+        if column is None:
+            raise KeyError(f"the history has no column {name!r}; {_hint(name, self.columns)}")
+        # A copy: an array that shared memory with the column would not let it grow.
+        return np.array(column)
+
+    def to_pandas(self) -> Any:
+        """Return a pandas.DataFrame with these columns. What a record lacks is NaN."""
+        import pandas as pd  # type: ignore[import-untyped, import-not-found, unused-ignore]
+
+        return pd.DataFrame({name: self[name] for name in self.columns})
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write a file of comma-separated values, with a line of names.
+
+        Floats are written to the last bit, NaN and infinities as ``NaN``, ``Infinity``, ``-Infinity``; events as
+        a JSON list; what a record lacks as nothing.
+        """
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, self.columns)
+            table.writeheader()
+            table.writerows({name: json.dumps(value) for name, value in _cells(record).items()} for record in self)
+
+    def to_json_lines(self, path: str | os.PathLike[str]) -> None:
+        """Write a file with a line of JSON for each record, as `HistoryFile` does while a run goes on."""
+        with HistoryFile(path, offset=0) as file:
+            for record in self:
+                file.append(record)
+
+    # -- and back
+
+    @classmethod
+    def from_pandas(cls, frame: Any) -> History:
+        """Return the history that `to_pandas` made a pandas.DataFrame of.
+
+        A frame cannot tell a NaN from a missing value: training monitors, validation monitors or hyperparameters
+        that are all NaN in a row are taken to be missing.
+
+        Raises
+        ------
+        ValueError
+            If the frame lacks a column, or has one that no history has.
+        """
+        _check_columns(frame.columns, "the frame")
+        rows = (dict(zip(frame.columns, row, strict=True)) for row in frame.itertuples(index=False, name=None))
+        return cls(_from_cells(_without_empty_groups(row)) for row in rows)
+
+    @classmethod
+    def from_csv(cls, path: str | os.PathLike[str]) -> History:
+        """Return the history that `to_csv` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file is not such a table; names the line.
+        """
+        with open(path, newline="", encoding="utf-8") as file:
+            table = csv.DictReader(file, strict=True)
+            _check_columns(table.fieldnames or (), str(path))
+            return cls(_parsed(table, path))
+
+    @classmethod
+    def from_json_lines(cls, path: str | os.PathLike[str]) -> History:
+        """Return the history that `to_json_lines` or `HistoryFile` wrote.
+
+        A last line without its end, left by a crash, is ignored and logged.
+
+        Raises
+        ------
+        ValueError
+            If another line is no record; names it.
+        """
+        *lines, torn = Path(path).read_bytes().split(b"\n")
+        if torn:
+            _log.warning("%s ends in the middle of line %d, which is ignored", path, len(lines) + 1)
+        return cls(_decoded(line, f"{path}, line {i}") for i, line in enumerate(lines, 1))
+
+
+class HistoryFile:
+    """A file of JSON lines that takes records while a run goes on; a crash loses the one being written at most.
+
+    A line is an object with the names of the history's columns, in the order of the record; names that the record
+    lacks are left out. Standard JSON has no NaN and no infinities: here they are the strings ``"NaN"``,
+    ``"Infinity"`` and ``"-Infinity"``.
+
+    Parameters
+    ----------
+    path : str or path
+        Made if it does not exist.
+    offset : int, optional
+        Bytes of the file to keep: 0 begins anew, `offset` of a former writer cuts back to what it had written.
+        Default: all whole lines.
+
+    Attributes
+    ----------
+    offset : int
+        Bytes in the file: up to the end of the last record, or less while the disk is full.
+
+    Raises
+    ------
+    ValueError
+        If the file is shorter than `offset`, or `offset` is not at the end of a line.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], offset: int | None = None) -> None:
+        self._file = open(path, "a+b", buffering=0)  # noqa: SIM115  (closed by close)
+        weakref.finalize(self, self._file.close)  # for a run that never begins
+        self._pending = bytearray()
+        self._file.seek(0)
+        try:
+            self.offset = _end_of_lines(self._file.read()) if offset is None else self._checked(path, offset)
+            self._file.truncate(self.offset)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _checked(self, path: str | os.PathLike[str], offset: int) -> int:
+        content = self._file.read(offset)
+        if len(content) < offset:
+            raise ValueError(f"offset must be at most {len(content)}, the length of {path}, got {offset}")
+        if _end_of_lines(content) != offset:
+            raise ValueError(f"offset must be at the end of a line of {path}, got {offset}")
+        return offset
+
+    def append(self, record: Record) -> None:
+        """Write a record and hand it to the operating system, so that it outlives the process.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written. It will be at the next call of any method.
+        """
+        line = json.dumps({name: _to_json(cell) for name, cell in _cells(record).items()}, allow_nan=False)
+        self._pending += line.encode() + b"\n"
+        self._write()
+
+    def _write(self) -> None:
+        while self._pending:
+            written = self._file.write(self._pending)
+            self.offset += written
+            del self._pending[:written]
+
+    def sync(self) -> int:
+        """Wait until what is written would outlive a power failure; return `offset`.
+
+        To be called before a checkpoint that refers to it is written.
+        """
+        self._write()
+        os.fsync(self._file.fileno())
+        return self.offset
+
+    def close(self) -> None:
+        """Close the file."""
+        try:
+            self._write()
+        finally:
+            self._file.close()
+
+    def __enter__(self) -> HistoryFile:
+        """Return the file, which is closed at the end of the `with`."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+
+def _layout(record: Record) -> _Layout:
+    return tuple(tuple(getattr(record, group)) for group in _GROUPS)
+
+
+def _end_of_lines(content: bytes) -> int:
+    return content.rfind(b"\n") + 1
+
+
+# ---- a record as cells of a table, by the name of the column
+
+
+def _cells(record: Record) -> dict[str, Any]:
+    cells: dict[str, Any] = {name: kind(getattr(record, name)) for name, kind in _NUMBERS.items()}
+    cells |= {name: bool(getattr(record, name)) for name in _FLAGS}
+    for group in _GROUPS:
+        cells |= {f"{group}.{name}": float(value) for name, value in getattr(record, group).items()}
+    return {**cells, "events": list(record.events)}
+
+
+def _from_cells(cells: Mapping[str, Any]) -> Record:
+    values: dict[str, Any] = {name: kind(cells[name]) for name, kind in _NUMBERS.items()}
+    values |= {name: bool(cells[name]) for name in _FLAGS} | {group: {} for group in _GROUPS}
+    for column, value in cells.items():
+        group, dot, name = column.partition(".")
+        if dot:
+            values[group][name] = float(value)
+    return Record(**values, events=tuple(cells["events"]))
+
+
+def _without_empty_groups(cells: Mapping[str, Any]) -> dict[str, Any]:
+    known = {name.partition(".")[0] for name, value in cells.items() if "." in name and not math.isnan(value)}
+    return {name: value for name, value in cells.items() if "." not in name or name.partition(".")[0] in known}
+
+
+def _check_columns(found: Iterable[str], where: str) -> None:
+    found, needed = [str(name) for name in found], (*_NUMBERS, *_FLAGS, "events")
+    for name in needed:
+        if name not in found:
+            raise ValueError(f"{where} must have a column {name!r}, got {', '.join(map(repr, found)) or 'none'}")
+    for name in found:
+        if name not in needed and not name.startswith(tuple(f"{group}." for group in _GROUPS)):
+            raise ValueError(f"{where} must have columns of a history only, got {name!r}; {_hint(name, needed)}")
+
+
+def _parsed(table: csv.DictReader[str], path: str | os.PathLike[str]) -> Iterator[Record]:
+    try:
+        for row in table:
+            if None in row or None in row.values():
+                raise ValueError("it does not have as many cells as there are columns")
+            yield _from_cells({name: json.loads(cell) for name, cell in row.items() if cell})
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}, line {table.line_num} must be a record of a history; {error}") from error
+
+
+def _to_json(cell: Any) -> Any:
+    return json.dumps(cell) if isinstance(cell, float) and not math.isfinite(cell) else cell
+
+
+def _decoded(line: bytes, where: str) -> Record:
+    try:
+        cells = json.loads(line)
+        return _from_cells(cells)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{where} must be a record of a history, got {line[:80]!r}") from error
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {close[0]!r}?" if close else f"it has {', '.join(map(repr, known))}"
