@@ -16,12 +16,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from . import adaptive, base, climate, first_order, fitting
+from . import adaptive, base, climate, config, first_order, fitting, settings
 from .adaptive import ADADELTA, ADAGRAD, ESGD, Adam, RMSProp, RProp
 from .base import Optimizer, build, list_algorithms
 from .dataset import Dataset
+from .faults import NonFiniteError
 from .first_order import NAG, SGD
-from .fitting import NonFiniteError
+from .running.checkpoint import CheckpointError
+from .running.history import History
+from .running.loop import Record
 from .symbolic.formulas import ema, norm, root
 from .symbolic.hyper import Hyper, Setting, nearest
 from .symbolic.state import Copy, Generator, Number, State, Zeros
@@ -35,15 +38,18 @@ __all__ = [
     "NAG",
     "SGD",
     "Adam",
+    "CheckpointError",
     "Copy",
     "Dataset",
     "Generator",
+    "History",
     "Hyper",
     "NonFiniteError",
     "Number",
     "Optimizer",
     "RMSProp",
     "RProp",
+    "Record",
     "Setting",
     "State",
     "Zeros",
@@ -51,6 +57,7 @@ __all__ = [
     "base",
     "build",
     "climate",
+    "config",
     "ema",
     "first_order",
     "list_algorithms",
@@ -118,7 +125,7 @@ def minimize(
     [1.0, 1.0]
     """
     sizes = {"batch_size": batch_size, "train_batches": train_batches, "valid_batches": valid_batches}
-    run = {n: kwargs.pop(n) for n in fitting.RUN_SETTINGS if n in kwargs}
+    run = {n: kwargs.pop(n) for n in settings.NAMES if n in kwargs}
     if params is None:
         params = fitting.params_beside_data(loss, (train, valid), updates, kwargs)
     opt = build(algo, loss, params, inputs, updates, monitors, monitor_gradients, **kwargs)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from . import climate
-from .fitting import RUN_SETTINGS, Feeding, Fit, Settings
+from .fitting import Fit
+from .persistence import Persistent
+from .running.history import History
 from .running.loop import Limits, Pair, Run
+from .session import Session
+from .settings import NAMES, Feeding, Settings
 from .symbolic import graph
 from .symbolic.graph import Variable
 from .symbolic.hyper import nearest
@@ -22,7 +27,7 @@ from .symbolic.transforms import ClipElement, ClipGlobalNorm, ClipNorm, Momentum
 logging = climate.get_logger("downhill2")  # by this name old scripts reach the package's logger
 
 
-class Optimizer(Rule):
+class Optimizer(Persistent, Rule):
     """Minimizes a loss by the updates of one algorithm.
 
     Subclasses are the algorithms. One is made by `build`, or by calling its class. Made without a loss, it is
@@ -94,7 +99,13 @@ class Optimizer(Rule):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.registry[cls.__name__.lower()] = cls
+        name = cls.__name__.lower()
+        if name == Momentum.__name__.lower():
+            raise TypeError("an algorithm must not be called Momentum; its state would be that of the setting momentum")
+        former = cls.registry.get(name, cls)
+        if former.__module__ != cls.__module__:
+            logging.warning("the algorithm %r of %s is replaced by that of %s", name, former.__module__, cls.__module__)
+        cls.registry[name] = cls
         if "_get_updates_for" in vars(cls):
             cls.owns_rate = True
 
@@ -112,14 +123,22 @@ class Optimizer(Rule):
         if pairs is None and not hasattr(self, "direction"):
             raise TypeError(f"{type(self).__name__} must define direction(param, grad, **state)")
         super().__init__(Context(type(self)))
-        self.hyper.assign(self.hyper.parse(hyper, RUN_SETTINGS))
+        self.hyper.assign(self.hyper.parse(hyper, NAMES))
         self._pairs = pairs and PairRule(pairs, type(self).__name__.lower(), self.context)
         self._run: Run | None = None
+        self.history = History()
         self._fit: Fit | None = None
         if loss is not None:
             given = graph.shared_inputs(self.hyper.symbols().values())
             problem = Problem(loss, params, inputs, updates, monitors, monitor_gradients, given)
             self._fit = Fit(problem, self)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not hasattr(self, name):
+            near = difflib.get_close_matches(name, self.hyper if "hyper" in vars(self) else (), 1, 0.85)
+            if near:
+                raise AttributeError(f"{type(self).__name__} has no hyperparameter {name!r}; did you mean {near[0]!r}?")
+        super().__setattr__(name, value)
 
     # -- what is known
 
@@ -255,9 +274,29 @@ class Optimizer(Rule):
         valid_monitors : dict or sequence of (str, scalar expression) pairs, optional
             What to report of validations in place of the monitors.
         batch_size, train_batches, valid_batches, rng, shuffle, drop_last
-            How data that is not yet a `Dataset` becomes one: rows per batch (32), batches per epoch and per
-            validation (all), the seed or generator that shuffles (drawn and logged), ``'rows'``,
-            ``'batches'`` or False (``'rows'``), and whether a short last batch is left out (False).
+            How data that is not yet a `Dataset` becomes one: rows per batch (32), batches per epoch and per validation
+            (all), the seed or generator that shuffles (drawn and logged), ``'rows'``, ``'batches'`` or False
+            (``'rows'``), and whether a short last batch is left out (False).
+        plateau : bool or dict, optional
+            Stop when the training loss no longer falls by more than its noise; see `downhill2.running.stopping.Plateau`.
+        diverged : float, optional
+            Stop when the loss is above this many times the lowest.
+        on_nonfinite, check, nonfinite_limit, rollback_factor
+            What happens at an update that is not finite: ``'raise'``, ``'stop'``, ``'skip'`` or ``'rollback'``; see
+            `downhill2.faults.Guard`. Default: `NonFiniteError`.
+        checkpoint : path, optional
+            Directory to save the run in, with its history in ``history.jsonl``.
+        checkpoint_every : int or str
+            How often: epochs, or ``'100 updates'``, ``'30 s'``, ``'10 min'``. Default 1.
+        keep : int
+            How many of the newest checkpoints stay, besides the best. Default 2.
+        resume : bool, 'auto' or 'params'
+            Go on with the run in `checkpoint`, to the bit: True, there must be one; ``'auto'``, if there is one;
+            ``'params'``, with its parameters only. Limits count from that run's start. Default False: there must be none.
+        history : path, optional
+            File of JSON lines to append each epoch's record to.
+        callbacks : sequence of callables
+            Called as ``f(opt, record)`` after each epoch and validation; may call ``opt.stop('why')``.
         **settings
             Hyperparameters to set first.
 
@@ -341,11 +380,18 @@ class Optimizer(Rule):
         for param, array in zip(self.params, arrays, strict=True):
             param.set_value(array.astype(param.type.dtype))
 
+    def stop(self, why: str) -> None:
+        """End the run that is on at its next boundary; for callbacks. `stopped` is then ``'callback: <why>'``."""
+        if self._run is not None:
+            self._run.stop(f"callback: {why}")
+
     def reset(self) -> None:
         """Start anew: state, clock and best as after `build`. Parameters and hyperparameters stay."""
         self.context.store.reset()
         self.context.clock.set_value(0)
+        self.context.rate_factor.set_value(1.0)
         self._run = None
+        self.history = History()
         if self._fit:
             self._fit.forget()
 
@@ -358,11 +404,12 @@ class Optimizer(Rule):
         if must_end:
             settings.check_end()
         monitors = settings.monitors(fit.problem)
-        parsed = self.hyper.parse(rest, RUN_SETTINGS)
-        feeds = [d.bind(self.inputs) for d in settings.feeding.datasets(train, valid)]
+        parsed = self.hyper.parse(rest, NAMES)
+        data, valid_data = (d.bind(self.inputs) for d in settings.feeding.datasets(train, valid))
         self._check_reach(parsed)
-        self.hyper.assign(parsed)
-        self._run = fit.begin(settings.limits, monitors, *feeds)
+        with self.hyper.tried(parsed):
+            session = Session(fit, settings, monitors, data, valid_data, self.history, self)
+        self._run = session.run()
         return self._run
 
     def _check_reach(self, parsed: Mapping[str, Any]) -> None:

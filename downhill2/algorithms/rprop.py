@@ -71,7 +71,7 @@ class RProp(Optimizer):
     def direction(
         self, param: Variable, grad: Variable, delta: Variable, g: Variable
     ) -> tuple[Variable, dict[str, Variable]]:
-        delta = pt.switch(delta > 0, delta, self.learning_rate)  # 0: no step yet
+        delta = pt.switch(delta > 0, delta, self.rate)  # 0: no step yet
         # signs, not values: the product of two small gradients underflows to 0
         turn = pt.sign(grad) * pt.sign(g)
         factor = pt.switch(turn > 0, self.step_increase, pt.switch(turn < 0, self.step_decrease, 1))

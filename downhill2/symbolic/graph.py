@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -14,6 +16,7 @@ from pytensor.graph.basic import Variable as _Variable
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import toposort
 from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.random.type import RandomType
 
 Variable: TypeAlias = Any  # PyTensor's graph variables carry no static types that mypy can use
 
@@ -33,6 +36,11 @@ def is_shared(x: object) -> bool:
 def is_tensor(x: object) -> bool:
     """Whether `x` is a dense tensor: has a dtype and a static shape, and is not sparse."""
     return is_variable(x) and isinstance(x.type, pt.TensorType)  # type: ignore[attr-defined]
+
+
+def is_generator(x: object) -> bool:
+    """Whether `x` is a random generator."""
+    return is_variable(x) and isinstance(x.type, RandomType)  # type: ignore[attr-defined]
 
 
 def is_number(x: Variable) -> bool:
@@ -160,6 +168,11 @@ def finite(x: Variable) -> Variable:
     return pt.all(pt.isfinite(x)) if x.type.ndim else pt.isfinite(x)
 
 
+def all_finite(xs: Iterable[Variable]) -> Variable:
+    """Whether every element of every tensor is finite: a symbolic boolean."""
+    return functools.reduce(operator.and_, map(finite, xs))
+
+
 def evaluate(x: Variable) -> float:
     """Return the present value of a symbolic scalar without inputs, on the Python linker: nothing compiles."""
     if is_shared(x):
@@ -171,11 +184,13 @@ def evaluate(x: Variable) -> float:
 __all__ = [
     "FLOATS",
     "Variable",
+    "all_finite",
     "cast",
     "describe",
     "evaluate",
     "explicit_inputs",
     "finite",
+    "is_generator",
     "is_number",
     "is_shared",
     "is_tensor",

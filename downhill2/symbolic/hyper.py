@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 import numbers
@@ -10,6 +11,8 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from . import graph
 from .graph import Variable
@@ -52,6 +55,7 @@ class Setting:
 
     def check(self, name: str, value: Any) -> Any:
         """Return `value`, or raise an error that names it."""
+        value = value.item() if isinstance(value, np.generic) else value
         if isinstance(self.options, tuple):
             if value not in self.options:
                 allowed = " or ".join(repr(o) for o in self.options)
@@ -171,6 +175,7 @@ class Hyperparameters(Mapping[str, Any]):
         self._numbers: dict[str, Variable] = {}
         self._given: dict[str, Given] = {}
         self.version = 0
+        self._live: dict[str, Callable[[bool], Any]] | None = None  # how numbers are read, once for each structure
         self.assign({n: Given(d.default) for n, d in self.declared.items() if isinstance(d, Hyper)})
 
     def __iter__(self) -> Iterator[str]:
@@ -198,6 +203,27 @@ class Hyperparameters(Mapping[str, Any]):
         """Whether what `name` scales is in the graph: everything but the number 0 where that means absent."""
         given = self._given[name]
         return not (self.declared[name].off and given.number == 0)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the structural choices by name."""
+        return dict(self._settings)
+
+    def numbers(self) -> dict[str, float]:
+        """Return the numbers that are set and not computed: own ones, and those of a caller's shared variables."""
+        return {n: self[n] for n, g in self._given.items() if g.variable is None or graph.is_shared(g.variable)}
+
+    def present_numbers(self) -> dict[str, float]:
+        """Return of these numbers the ones that are in the graph; quick, for it is asked at every epoch."""
+        if self._live is None:
+            live = {n: self.variable(n) for n in self._given if self.present(n)}
+            self._live = {n: v.get_value for n, v in live.items() if graph.is_shared(v)}
+        return {n: float(get_value(True)) for n, get_value in self._live.items()}
+
+    def set_numbers(self, numbers: Mapping[str, float]) -> None:
+        """Set what `numbers` returned, but for what was a number then and is none now, or the reverse."""
+        for name in self.numbers():
+            if name in numbers:
+                self.set_live(name, numbers[name])
 
     @property
     def optional(self) -> list[str]:
@@ -281,7 +307,19 @@ class Hyperparameters(Mapping[str, Any]):
                 self._numbers[name].set_value(value.number)
             else:
                 self._numbers[name] = graph.shared_scalar(value.number, name)
-        self.version += self.structure() != before
+        if self.structure() != before:
+            self.version, self._live = self.version + 1, None
+
+    @contextlib.contextmanager
+    def tried(self, parsed: Mapping[str, Any]) -> Iterator[None]:
+        """Assign checked values, and take them back if the body raises."""
+        before = {**self._settings, **self._given}
+        self.assign(parsed)
+        try:
+            yield
+        except BaseException:
+            self.assign(before)
+            raise
 
     def set_live(self, name: str, value: Any) -> None:
         """Set a hyperparameter between calls: ``opt.learning_rate = 0.01``.

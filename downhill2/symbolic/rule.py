@@ -14,10 +14,11 @@ from .state import State, Store
 
 
 class Context:
-    """What the rules of one optimizer share: hyperparameters, state, and the clock that counts updates."""
+    """What the rules of one optimizer share: hyperparameters, state, the clock of updates, the cut of the rate."""
 
     def __init__(self, owner: type) -> None:
         self.clock = graph.shared_scalar(0, "updates", "int64")
+        self.rate_factor = graph.shared_scalar(1.0, "rate_factor")
         self.hyper = Hyperparameters(owner, self.clock.astype("float64"))
         self.store = Store()
 
@@ -63,6 +64,11 @@ class Rule:
         return self.hyper.count + 1
 
     @property
+    def rate(self) -> Variable:
+        """The learning rate as it takes effect, times the factor by which a run has cut it: a scalar."""
+        return self.learning_rate * self.context.rate_factor
+
+    @property
     def loss(self) -> Variable:
         """The loss before this update: a scalar."""
         return self._batch["loss"]
@@ -88,8 +94,7 @@ class Rule:
         for bundle in layout.bundles(self.scope):
             self._batch = {n: _for_bundle(batch[n], bundle) for n in self.needs}
             states = self.states(bundle)
-            # a generator goes on where the bundle before has left it, or all would draw the same
-            old = {n: s.value if graph.is_tensor(s.value) else new.get(s.value, s.value) for n, s in states.items()}
+            old = {n: s.value if graph.is_tensor(s.value) else _drawing(s.value, new) for n, s in states.items()}
             direction, state_t = self.direction(point.read(bundle), grads.read(bundle), **old)
             self._check_names(old, state_t)
             directions.write(bundle, direction)
@@ -156,6 +161,12 @@ class Held:
 
 def _first(state: State, rule: Rule, bundle: Bundle) -> Any:
     return state.first(rule, bundle.value())
+
+
+def _drawing(rng: Variable, new: Mapping[Variable, Variable]) -> Variable:
+    """Return a generator where the bundle before has left it, or all bundles would draw the same."""
+    rng.tag.used = False  # PyTensor's mark; every call builds a graph of its own, in which nothing has drawn yet
+    return new.get(rng, rng)
 
 
 def _for_bundle(needed: Any, bundle: Bundle) -> Any:

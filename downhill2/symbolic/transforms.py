@@ -47,7 +47,7 @@ class WeightDecay(Rule):
     decay = Setting("coupled", ("coupled", "decoupled", "independent"))
 
     def direction(self, param: Variable, grad: Variable) -> tuple[Variable, dict[str, Variable]]:
-        rate = self.learning_rate if self.decay == "decoupled" else 1
+        rate = self.rate if self.decay == "decoupled" else 1
         return grad + rate * self.weight_decay * param, {}
 
 
@@ -71,4 +71,4 @@ class Rate(Rule):
     """Multiply a direction by the learning rate."""
 
     def direction(self, param: Variable, grad: Variable) -> tuple[Variable, dict[str, Variable]]:
-        return self.learning_rate * grad, {}
+        return self.rate * grad, {}

@@ -1,0 +1,246 @@
+"""What a run leaves on disk, checkpoints and history; and how a later run goes on from there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from . import climate
+from .fitting import Fit
+from .running.checkpoint import CheckpointError, Directory, Tensors, read, write
+from .running.functions import Best
+from .running.history import History, HistoryFile
+from .running.loop import Pair, Record
+from .running.stopping import Progress, reason
+from .settings import Settings
+from .snapshot import Snapshot
+
+logger = climate.get_logger("downhill2")
+
+RESULT = "result.safetensors"
+
+
+class Archive:
+    """The checkpoints and the history of one run.
+
+    Parameters
+    ----------
+    fit : Fit
+    settings : Settings
+        Where to, whether to go on, and the limits, which may have been reached already.
+    feed : Feed
+        The training data, whose position is saved too.
+    best : Best
+        The best so far, saved beside the present values.
+    history : History
+        Holds the records of a run that goes on, and no others, from then on.
+
+    Attributes
+    ----------
+    progress : Progress or None
+        Where the run goes on; None: it begins.
+    recorded : pair of dict or None
+        What a run that had come to its end there returned.
+
+    Raises
+    ------
+    ValueError
+        If there is a run where none was expected, or none where one was.
+    CheckpointError
+        If the checkpoint cannot be read, or is of something else. Nothing is changed then.
+    """
+
+    def __init__(self, fit: Fit, settings: Settings, feed: Any, best: Best, history: History) -> None:
+        saving = settings.saving
+        self._fit, self._saving, self._limits = fit, saving, settings.limits
+        self._feed, self._best, self._history = feed, best, history
+        self._snapshot = Snapshot(fit)
+        self._given = self._numbers_given()
+        self._directory = None if saving.checkpoint is None else Directory(saving.checkpoint, saving.keep)
+        self._improved = False
+        self._file: HistoryFile | None = None
+        self.progress: Progress | None = None
+        self.recorded: Pair | None = None
+        found = None if self._directory is None else self._find(self._directory)
+        if self._directory is None or found is None:
+            self._open_history(None if self._directory is None else 0)
+        else:
+            fit.updates()  # makes the state that is to be compared and set
+            begin = self._begin_with if saving.resume == "params" else self._go_on
+            begin(self._directory, *found)
+
+    def _numbers_given(self) -> dict[str, float]:
+        """Return the hyperparameters as they were given: what a run before in this process made of them is no gift."""
+        given, left = self._fit.given, self._fit.left
+        numbers = self._fit.rule.hyper.numbers()
+        return {n: given[n] if n in given and v == left.get(n) else v for n, v in numbers.items()}
+
+    # -- going on
+
+    def _find(self, directory: Directory) -> tuple[Tensors, dict[str, Any]] | None:
+        resume, there = self._saving.resume, directory.holds_run()
+        if there and not resume:
+            raise ValueError(
+                f"checkpoint must name a directory without a run, got {directory.path}; resume='auto' goes on with it"
+            )
+        if not there and resume in (True, "params"):
+            raise ValueError(f"checkpoint must name a directory with a run to resume, got {directory.path}")
+        found = directory.latest() if there else None
+        return None if found is None else found[1:]
+
+    def _begin_with(self, directory: Directory, tensors: Tensors, meta: Mapping[str, Any]) -> None:
+        """Begin a run with the parameters of another, which it replaces."""
+        self._snapshot.apply_params(tensors)
+        # at once, so that a kill at any moment leaves either run with the history that belongs to it
+        self._save(directory, Progress())
+        self._open_history(0)
+
+    def _go_on(self, directory: Directory, tensors: Tensors, meta: dict[str, Any]) -> None:
+        """Set everything to what a checkpoint says; nothing, if something of it does not fit."""
+        self._snapshot.check(tensors, meta)
+        progress = Progress(**meta["progress"])
+        result = self._result(directory, progress)
+        offset = meta["history"] if result is None else result["history"]
+        self._check_history(offset)
+        self._restore_position(meta)
+        if result is None:
+            (directory.path / RESULT).unlink(missing_ok=True)  # the history will not be the one it ended with
+        self._open_history(offset)
+        self._snapshot.restore(tensors, {**meta, "hyper": self._numbers(meta)})
+        self._best.values, self._best.monitors = self._snapshot.best_values(tensors), dict(meta["best_monitors"])
+        if progress.sums and not progress.ended and not self._feed.done:
+            progress.sums, progress.rows = {}, 0.0  # of an epoch that has to begin again
+        self.progress = progress
+        if result is not None:
+            self._take(result)
+
+    def _result(self, directory: Directory, progress: Progress) -> dict[str, Any] | None:
+        """Return how the run came to its end at this point, if it did and its limits end it here again."""
+        try:
+            _, result = read(directory.path / RESULT)
+        except CheckpointError:
+            return None
+        end = Progress(**result["progress"])
+        ends = all(reason(p, self._limits) for p in (progress, end))
+        return result if ends and end.updates == progress.updates and result["history"] <= self._length() else None
+
+    def _take(self, result: Mapping[str, Any]) -> None:
+        self.progress = progress = Progress(**result["progress"])
+        self.recorded = result["pair"][0], result["pair"][1]
+        if result["improved"]:
+            self._best.keep(progress.validation)
+            self._improved = True
+
+    def recover(self) -> bool:
+        """Set the parameters to those of the latest checkpoint; False if there is none, or they are not finite."""
+        try:
+            found = self._directory and self._directory.latest()
+        except CheckpointError as error:
+            logger.error("%s", error)
+            return False
+        if not found or not all(np.isfinite(t).all() for n, t in found[1].items() if n.startswith("params.")):
+            return False
+        self._snapshot.apply_params(found[1])
+        return True
+
+    def _restore_position(self, meta: Mapping[str, Any]) -> None:
+        now, then = self._feed.signature(), meta["data"]
+        if now != then:
+            changed = ", ".join(f"{n} {then.get(n)!r}, got {now[n]!r}" for n in now if now[n] != then.get(n))
+            raise CheckpointError(
+                f"the checkpoint is of other training data: {changed}; resume='params' takes the parameters alone"
+            )
+        try:
+            self._feed.restore(meta["position"])
+        except ValueError as error:
+            raise CheckpointError(f"the checkpoint is of other training data: {error}") from error
+
+    def _numbers(self, meta: Mapping[str, Any]) -> dict[str, float]:
+        """Return the hyperparameters to go on with: as they were, but for those that are given otherwise now."""
+        changed = {n: v for n, v in self._given.items() if v != meta["given"].get(n)}
+        for name, value in changed.items():
+            logger.info("%s is %g, as it is given now, and not as in the checkpoint", name, value)
+        return {**meta["hyper"], **changed}
+
+    # -- the history's file
+
+    def _length(self) -> int:
+        path = self._saving.history_path()
+        return path.stat().st_size if path is not None and path.exists() else 0
+
+    def _check_history(self, offset: int) -> None:
+        if self._length() < offset:
+            raise CheckpointError(
+                f"{self._saving.history_path()} must hold the {offset} bytes of history that belong to the checkpoint, "
+                f"got {self._length()}; put it back, or begin anew with resume='params'"
+            )
+
+    def _open_history(self, offset: int | None) -> None:
+        """Open the file and cut it back to `offset`, if there is one; the records so far are then the history."""
+        path = self._saving.history_path()
+        if path is not None:
+            self._file = HistoryFile(path, offset)
+            if offset:
+                self._history.replace(History.from_json_lines(path))
+
+    # -- what the loop calls
+
+    @property
+    def saver(self) -> Callable[[Progress], None] | None:
+        """What writes a checkpoint; None if none are to be written."""
+        return None if self._directory is None else partial(self._save, self._directory)
+
+    def improve(self) -> None:
+        """Take note that the next checkpoint is the best."""
+        self._improved = True
+
+    def append(self, record: Record) -> None:
+        """Add a record to the history's file; if it cannot be written the log tells, and it is kept for later."""
+        if self._file is not None:
+            try:
+                self._file.append(record)
+            except OSError as error:
+                logger.error("cannot write the history: %s; the run goes on", error)
+
+    def _save(self, directory: Directory, progress: Progress) -> None:
+        """Write a checkpoint; of one that cannot be written the log tells, and the run goes on."""
+        tensors = {**self._snapshot.tensors(), **self._snapshot.best_tensors(self._best)}
+        try:
+            directory.save(progress.updates, tensors, self._meta(progress), best=self._improved)
+            self._improved = False
+        except (CheckpointError, OSError) as error:
+            logger.error("%s; the run goes on", error)
+
+    def _meta(self, progress: Progress) -> dict[str, Any]:
+        return {
+            **self._snapshot.meta(),
+            "given": self._given,
+            "progress": dataclasses.asdict(progress),
+            "best_monitors": self._best.monitors,
+            "data": self._feed.signature(),
+            "position": self._feed.state(),
+            "history": self._file.sync() if self._file else 0,
+        }
+
+    def close(self, progress: Progress, pair: Pair | None) -> None:
+        """Close the history; write down how a run came to its end, so that the same limits return that at once."""
+        self._fit.given, self._fit.left = self._given, self._fit.rule.hyper.numbers()
+        try:
+            if self._file is not None:
+                self._file.close()
+            if self._directory is not None and pair is not None:
+                write(self._directory.path / RESULT, {}, self._ending(progress, pair))
+        except (CheckpointError, OSError) as error:
+            logger.error("%s", error)
+
+    def _ending(self, progress: Progress, pair: Pair) -> dict[str, Any]:
+        return {
+            "progress": dataclasses.asdict(dataclasses.replace(progress, stopped=None)),
+            "pair": pair,
+            "improved": self._improved,
+            "history": self._file.offset if self._file else 0,
+        }

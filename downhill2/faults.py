@@ -1,0 +1,244 @@
+"""Updates that are not finite: how they are held back, told about, and survived."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+
+from .running.stopping import Progress
+from .symbolic import graph
+from .symbolic.graph import Variable
+from .symbolic.problem import Problem
+
+logger = logging.getLogger("downhill2")
+
+POLICIES = ("raise", "stop", "skip", "rollback")
+CHECKS = ("gradients", "all")
+
+
+class NonFiniteError(ArithmeticError):
+    """A training update met a number that is not finite; it was held back or undone, and the run stopped.
+
+    Attributes
+    ----------
+    update : int
+        The number of the update in its run, from 1.
+    monitor : str
+        What was not finite: ``'loss'``, ``"gradient of 'W'"`` or ``"new value of 'W.adam.v'"``.
+    where : str
+        The first parameter, state or input (with its row) that holds a value that is not finite, or that none does.
+    batch : str
+        The rows of the batch, where it has any, and the largest finite gradient on it.
+    outcome : str
+        What was made of parameters and state that were not finite; empty if all were.
+    """
+
+    def __init__(self, update: int, monitor: str, where: str, batch: str = "", outcome: str = "") -> None:
+        details = f"{batch and f' ({batch})'}{outcome and f'; {outcome}'}"
+        super().__init__(f"{monitor} is not finite at update {update}; {where}{details}")
+        self.update, self.monitor, self.where, self.batch, self.outcome = update, monitor, where, batch, outcome
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What is checked at every update, and what happens when it is not finite.
+
+    Parameters
+    ----------
+    on_nonfinite : {'raise', 'stop', 'skip', 'rollback'}
+        Raise `NonFiniteError`; end the run; leave the update out and go on; or go back to the best parameters with
+        fresh state and a smaller rate.
+    check : {'gradients', 'all'}
+        Whether an update is held back when its loss or gradients are not finite, or also when the new value of a
+        parameter or of state would not be.
+    nonfinite_limit : int
+        Updates in a row that may be left out, or returns to the best in a run; the next fault raises.
+    rollback_factor : float
+        What each rollback multiplies the rate by, in (0, 1].
+
+    Notes
+    -----
+    An update whose loss and gradients are finite may still make, or meet, a parameter or state that is not: a square
+    overflows, memory fails. With ``check='gradients'`` such an update is found when it is made, and undone: under
+    every policy the parameters become the best ones, or, without a best, those of the latest checkpoint, and state
+    starts afresh. If there is neither, `NonFiniteError` says so, and they stay as they are.
+
+    For a step of Adam on a network 784-512-512-10 with batches of 128, on one thread, the inspection of loss and
+    gradients costs 2 to 3 % of the time, and that of the new values 1 to 2 %: it is part of the loop that writes them.
+    With ``check='all'`` all new values must be known before one is written, and pass through memory once more: 16 to
+    22 % in all, and memory for a copy of parameters and state.
+    """
+
+    on_nonfinite: str = "raise"
+    check: str = "gradients"
+    nonfinite_limit: int = 10
+    rollback_factor: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("on_nonfinite", self.on_nonfinite, POLICIES),
+            ("check", self.check, CHECKS),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{name} must be {' or '.join(map(repr, allowed))}, got {value!r}")
+        limit, factor = self.nonfinite_limit, self.rollback_factor
+        if not isinstance(limit, Integral) or isinstance(limit, bool):
+            raise TypeError(f"nonfinite_limit must be an integer, got {limit!r}")
+        if limit < 0:
+            raise ValueError(f"nonfinite_limit must be at least 0, got {limit!r}")
+        if not isinstance(factor, Real) or isinstance(factor, bool):
+            raise TypeError(f"rollback_factor must be a number, got {factor!r}")
+        if not 0 < factor <= 1:
+            raise ValueError(f"rollback_factor must be in (0, 1], got {factor!r}")
+
+
+class Faults:
+    """What a run does about updates that met something that is not finite.
+
+    Parameters
+    ----------
+    guard : Guard
+    fit : Fit
+    feed : Feed
+        Where the batches come from.
+    go_back : callable
+        Goes back to sound parameters, with fresh state and a rate times its argument; returns to which parameters,
+        None if there are none.
+    """
+
+    def __init__(self, guard: Guard, fit: Any, feed: Any, go_back: Callable[[float], str | None]) -> None:
+        self._guard, self._fit, self._feed, self._go_back = guard, fit, feed, go_back
+
+    def meet(self, progress: Progress, arrays: Sequence[Any], loss: float, note: Callable[[str], None]) -> str | None:
+        """Act on an update of these arrays, with this loss; return why the run is to end, None to go on.
+
+        `note` takes the event for the next record.
+        """
+        policy, broken = self._guard.on_nonfinite, self._broken()
+        with np.errstate(all="ignore"):  # warnings from NumPy would tell what the error tells better
+            found = progress.updates + 1, *self._found(arrays, loss, broken)
+        rolls = policy == "rollback"
+        count = progress.rollbacks + 1 if rolls or broken else progress.faults
+        ends = policy in ("raise", "stop") or count > self._guard.nonfinite_limit
+        factor = self._guard.rollback_factor if rolls and not ends else 1.0
+        returns = bool(broken) or (rolls and not ends)
+        target = self._go_back(factor) if returns else None
+        lost = returns and target is None
+        error = NonFiniteError(*found, _outcome(target) if returns else "")
+        if policy != "stop" and (ends or lost):
+            raise error
+        progress.rollbacks += returns
+        logger.warning("%s; %s", error, "stopping" if ends else f"going on{_rate(factor)}")
+        note(f"{_event(policy, target)} after update {progress.updates}{_rate(factor)}")
+        return "non-finite" if ends else None
+
+    def _broken(self) -> dict[str, str]:
+        """Return the names of state and parameters that are not finite, with their kinds; state, the cause, first."""
+        problem, state = self._fit.problem, self._fit.rule.context.store.variables
+        params = dict(zip(problem.names, problem.params, strict=True))
+        named = [("state", n, v) for n, v in state.items()] + [("parameter", n, v) for n, v in params.items()]
+        return {n: kind for kind, n, v in named if _is_float(v) and not np.isfinite(v.get_value(borrow=True)).all()}
+
+    def _found(self, arrays: Sequence[Any], loss: float, broken: Mapping[str, str]) -> tuple[str, str, str]:
+        """Return what is not finite, where that comes from, and what is known of the batch."""
+        names = self._fit.problem.names
+        sizes = dict(zip(names, self._fit.magnitudes(self._feed)(*arrays), strict=True))
+        finite = {n: float(s) for n, s in sizes.items() if np.isfinite(s)}
+        largest = max(finite, key=finite.__getitem__, default=None)
+        told = "no gradient is finite" if largest is None else f"largest gradient {finite[largest]:.3g}, of {largest!r}"
+        batch = "; ".join(filter(None, (self._feed.rows(), told)))
+        return self._monitor(arrays, loss, broken, [n for n in names if n not in finite]), self._where(broken), batch
+
+    def _monitor(self, arrays: Sequence[Any], loss: float, broken: Mapping[str, str], grads: Sequence[str]) -> str:
+        if not np.isfinite(loss):
+            return "loss"
+        for name in broken:
+            return f"new value of {name!r}"
+        for name in grads:
+            return f"gradient of {name!r}"
+        if self._guard.check == "all":
+            variables, are_finite = self._new_values
+            for v, is_finite in zip(variables, are_finite(*arrays), strict=True):
+                if not is_finite:
+                    return f"new value of {v.name!r}"
+        return "a gradient"  # random numbers made it so; now others are drawn
+
+    def _where(self, broken: Mapping[str, str]) -> str:
+        # first, as input that is not finite is held back, and breaks nothing
+        for name, kind in broken.items():
+            return f"{kind} {name!r} holds a value that is not finite"
+        place: str | None = self._feed.fault()
+        return place or "all inputs and parameters are finite; lower learning_rate or clip gradients"
+
+    @cached_property
+    def _new_values(self) -> tuple[list[Variable], Callable[..., list[np.ndarray]]]:
+        """Variables, and the function that computes whether their new values would be finite."""
+        new = {v: e for v, e in self._fit.updates().items() if _is_float(v)}
+        return list(new), inspection(self._feed, [graph.finite(e) for e in new.values()])
+
+
+def _outcome(target: str | None) -> str:
+    if target is None:
+        return "there are no best parameters and no checkpoint to go back to"
+    return f"back to {target}, with fresh state"
+
+
+def _event(policy: str, target: str | None) -> str:
+    if policy == "stop":
+        return "stopped at a fault"
+    if target is None:
+        return "skipped an update"
+    return "rolled back" if policy == "rollback" else f"went back to {target}"
+
+
+def _rate(factor: float) -> str:
+    return "" if factor == 1 else f", rate times {factor:g}"
+
+
+def inspection(feed: Any, outputs: Sequence[Variable]) -> Callable[..., list[np.ndarray]]:
+    """Return what computes expressions of a batch on the Python linker, which compiles nothing."""
+    function: Callable[..., list[np.ndarray]] = pytensor.function(
+        feed.inputs,
+        list(outputs),
+        givens=feed.givens,
+        mode=pytensor.compile.mode.Mode("py", "fast_compile"),
+        on_unused_input="ignore",
+    )
+    return function
+
+
+def gate(problem: Problem, new: Mapping[Variable, Variable] | None = None) -> Variable:
+    """Return whether the loss, every gradient and, if given, every new value is finite: a symbolic boolean."""
+    measured = graph.all_finite([problem.loss, *problem.measured.grads])
+    return measured if new is None else measured & finite_values(problem, new)
+
+
+def finite_values(problem: Problem, new: Mapping[Variable, Variable]) -> Variable:
+    """Return whether the new values of parameters and state are finite: a symbolic boolean.
+
+    Those of a parameter and of its state are taken together, element by element, so that the inspection of all becomes
+    part of the loop that computes them, and leaves one byte for each element to read again.
+    """
+    owners = dict(zip(problem.params, problem.names, strict=True))
+    together: dict[Any, list[Variable]] = {}
+    for v, e in new.items():
+        if _is_float(v):
+            # state is called by its owner, rule and symbol
+            owner = owners[v] if v in owners else str(v.name).rsplit(".", 2)[0]
+            key = owner, v.type.shape, v.get_value(borrow=True).shape
+            together.setdefault(key, []).append(pt.isfinite(e))
+    return functools.reduce(operator.and_, (pt.all(functools.reduce(operator.and_, xs)) for xs in together.values()))
+
+
+def _is_float(v: Variable) -> bool:
+    return graph.is_tensor(v) and v.type.dtype in graph.FLOATS

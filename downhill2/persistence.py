@@ -1,0 +1,101 @@
+"""An optimizer to a file and back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .running.checkpoint import read, write
+from .running.contents import Differences
+from .snapshot import Snapshot
+
+
+class Persistent:
+    """What saves and loads: the part of `Optimizer` that knows files.
+
+    Attributes
+    ----------
+    fit : Fit
+        What is saved.
+    """
+
+    fit: Any  # a Fit; Optimizer makes it a property
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write parameters, state, clocks, hyperparameters, random generators and the best to a file.
+
+        The file is a safetensors file with a checksum for each tensor. It is written beside the one it replaces, which
+        stays until the new one is whole.
+
+        Parameters
+        ----------
+        path : path
+
+        Raises
+        ------
+        CheckpointError
+            If the file cannot be written.
+        """
+        snapshot, best = self._snapshot(), self.fit.best
+        tensors = {**snapshot.tensors(), **snapshot.best_tensors(best)}
+        write(path, tensors, {**snapshot.meta(), "best_monitors": best.monitors})
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Set everything to what `save`, or a checkpoint of a run, has in a file.
+
+        Parameters
+        ----------
+        path : path
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged, or of another model or algorithm. Nothing is changed then.
+        """
+        snapshot = self._snapshot()
+        tensors, meta = read(path)
+        snapshot.check(tensors, meta)
+        snapshot.restore(tensors, meta)
+        best = self.fit.forget()
+        best.values, best.monitors = snapshot.best_values(tensors), dict(meta.get("best_monitors", {}))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return copies of all tensors by name, ``'params.W'``, ``'state.W.adam.m'`` ...; the rest under ``'meta'``.
+
+        Parameters without a name are called ``unnamed0``, ``unnamed1`` in their order, the second W ``W#2``.
+        """
+        snapshot = self._snapshot()
+        return {**snapshot.tensors(), "meta": snapshot.meta()}
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> Differences:
+        """Set everything to what `state_dict` returned.
+
+        Parameters
+        ----------
+        state : dict
+        strict : bool
+            Whether names, shapes and dtypes must all fit. If not, what fits is set and the rest stays.
+
+        Returns
+        -------
+        Differences
+            What was missing, unexpected, of another shape or dtype.
+
+        Raises
+        ------
+        CheckpointError
+            If `strict` and not all fits. Nothing is changed then.
+        """
+        snapshot = self._snapshot()
+        tensors = {n: np.asarray(v) for n, v in state.items() if n != "meta"}
+        meta = {**snapshot.meta(), **state.get("meta", {})}
+        if strict:
+            snapshot.check(tensors, meta)
+        return snapshot.apply(tensors, meta)
+
+    def _snapshot(self) -> Snapshot:
+        self.fit.updates()  # makes the state that is not there yet
+        return Snapshot(self.fit)

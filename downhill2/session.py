@@ -1,0 +1,110 @@
+"""One run of a fit: the loop, and all that it calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from . import climate
+from .archive import Archive
+from .faults import Faults
+from .fitting import Fit
+from .running.functions import Steps, averages
+from .running.history import History
+from .running.loop import Record, Run
+from .running.stopping import Progress
+from .settings import Settings
+from .symbolic.graph import Variable
+
+logger = climate.get_logger("downhill2")
+
+
+class Session:
+    """Puts a run together: updates, validations, faults, checkpoints, history, console and callbacks.
+
+    Parameters
+    ----------
+    fit : Fit
+    settings : Settings
+    monitors : mapping of str to scalar TensorVariable
+        What validations report.
+    train, valid : Feed
+    history : History
+        Takes the records.
+    owner : Optimizer
+        What callbacks are given.
+    """
+
+    def __init__(
+        self,
+        fit: Fit,
+        settings: Settings,
+        monitors: Mapping[str, Variable],
+        train: Any,
+        valid: Any,
+        history: History,
+        owner: Any,
+    ) -> None:
+        self._fit, self._settings, self._monitors = fit, settings, dict(monitors)
+        self._train, self._valid, self._history, self._owner = train, valid, history, owner
+        self._best = fit.forget()
+        self._archive = Archive(fit, settings, train, self._best, history)
+
+    def run(self) -> Run:
+        """Compile what is needed and return the loop."""
+        fit, archive, settings = self._fit, self._archive, self._settings
+        steps = Steps(fit.current(self._train, settings.guard.check), list(fit.problem.monitors), self._train)
+        if settings.limits.validate_every:
+            fit.evaluation(self._valid, self._monitors)
+        faults = Faults(settings.guard, fit, self._train, self._go_back)
+        run = Run(
+            settings.limits,
+            step=steps,
+            validate=self._validate,
+            keep=lambda: self._keep(run.progress),
+            restore=lambda: fit.restore(self._best),
+            fault=lambda progress: faults.meet(progress, steps.latest, steps.loss, run.note),
+            report=self._report,
+            hyper=fit.rule.hyper.present_numbers,
+            save=archive.saver,
+            every=settings.saving.every(),
+            finish=archive.close,
+            progress=archive.progress,
+            recorded=archive.recorded,
+        )
+        return run
+
+    def _validate(self) -> dict[str, float]:
+        return averages(self._fit.evaluation(self._valid, self._monitors), list(self._monitors), self._valid)
+
+    def _keep(self, progress: Progress) -> None:
+        self._best.keep(progress.validation)
+        self._archive.improve()
+
+    def _go_back(self, factor: float) -> str | None:
+        """Return to the best parameters or a checkpoint's, with fresh state and a rate times `factor`; say which."""
+        if self._best.values:
+            self._fit.restore(self._best)
+        elif not self._archive.recover():
+            return None
+        context = self._fit.rule.context
+        context.store.reset()
+        context.rate_factor.set_value(context.rate_factor.get_value() * factor)
+        return "the best parameters" if self._best.values else "the parameters of the latest checkpoint"
+
+    def _report(self, record: Record) -> None:
+        self._history.append(record)
+        self._archive.append(record)
+        self._log(record)
+        for callback in self._settings.callbacks:
+            callback(self._owner, record)
+
+    def _log(self, record: Record) -> None:
+        if not logger.isEnabledFor(climate.INFO):
+            return
+        name = type(self._fit.rule).__name__
+        if record.train:
+            logger.info(climate.epoch_line(name, record.epoch, record.train))
+        if record.validated:
+            line = climate.validation_line(name, record.epoch, record.valid, record.improved)
+            logger.info(line, extra={"improved": record.improved})

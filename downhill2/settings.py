@@ -1,0 +1,129 @@
+"""What a call of `iterate` or `minimize` says of its run: data, limits, faults, checkpoints, validation."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .dataset import Dataset
+from .faults import Guard
+from .running.loop import Record
+from .running.saving import Every
+from .running.stopping import Limits
+from .symbolic import graph
+from .symbolic.graph import Variable
+from .symbolic.problem import Pairs, Problem, check_loss, check_monitors
+
+RESUME = (False, True, "auto", "params")
+
+
+@dataclasses.dataclass(frozen=True)
+class Feeding:
+    """How data that is not yet a Dataset becomes one."""
+
+    batch_size: int = 32
+    train_batches: int | None = None
+    valid_batches: int | None = None
+    rng: Any = None
+    shuffle: Any = "rows"
+    drop_last: bool = False
+
+    def dataset(self, data: Any, name: str) -> Dataset:
+        """Return `data` as a Dataset for training or, by the name of ``'valid'``, for evaluation."""
+        if isinstance(data, Dataset):
+            return data
+        if name == "valid":
+            return Dataset(data, name, self.batch_size, self.valid_batches, shuffle=False)
+        how = {"shuffle": self.shuffle, "drop_last": self.drop_last}
+        return Dataset(data, name, self.batch_size, self.train_batches, rng=self.rng, **how)
+
+    def datasets(self, train: Any, valid: Any) -> tuple[Dataset, Dataset]:
+        """Return training and validation data; without validation data, the training data serves as both."""
+        data = self.dataset(train, "train")
+        # data-free losses are validated by valid_batches evaluations, not by as many as an epoch has updates
+        same = valid is None and train is not None and self.valid_batches is None
+        return data, data if same else self.dataset(train if valid is None else valid, "valid")
+
+
+@dataclasses.dataclass(frozen=True)
+class Saving:
+    """Where and when a run is saved, and whether it goes on from there."""
+
+    checkpoint: str | os.PathLike[str] | None = None
+    checkpoint_every: Any = 1
+    keep: int = 2
+    resume: bool | str = False
+    history: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        self.every()
+        if not any(self.resume is allowed or self.resume == allowed for allowed in RESUME):
+            raise ValueError(f"resume must be False, True, 'auto' or 'params', got {self.resume!r}")
+        if self.resume and self.checkpoint is None:
+            raise ValueError(f"checkpoint must name a directory to resume from, got None with resume={self.resume!r}")
+
+    def every(self) -> Every:
+        """Return how often to save."""
+        return Every.parsed("checkpoint_every", self.checkpoint_every)
+
+    def history_path(self) -> Path | None:
+        """Return the file that the history is appended to, if any."""
+        if self.history is not None:
+            return Path(self.history)
+        return None if self.checkpoint is None else Path(self.checkpoint) / "history.jsonl"
+
+
+KINDS = (Limits, Feeding, Guard, Saving)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """All that is no hyperparameter."""
+
+    limits: Limits
+    feeding: Feeding
+    guard: Guard
+    saving: Saving
+    valid_loss: Variable
+    valid_monitors: Pairs | None
+    callbacks: tuple[Callable[[Any, Record], None], ...]
+
+    @classmethod
+    def taken_from(cls, given: dict[str, Any]) -> Settings:
+        """Take settings out of a call's keywords, which leaves the hyperparameters."""
+        of = [{f.name: given.pop(f.name) for f in dataclasses.fields(k) if f.name in given} for k in KINDS]
+        limits, feeding, guard, saving = Limits(**of[0]), Feeding(**of[1]), Guard(**of[2]), Saving(**of[3])
+        if guard.on_nonfinite == "rollback" and limits.validate_every is None:
+            raise ValueError("on_nonfinite='rollback' must have validations to go back to, got validate_every=None")
+        callbacks = tuple(given.pop("callbacks", ()))
+        for f in callbacks:
+            if not callable(f):
+                raise TypeError(f"callbacks must be functions of an optimizer and a Record, got {f!r}")
+        valid = given.pop("valid_loss", None), given.pop("valid_monitors", None)
+        return cls(limits, feeding, guard, saving, *valid, callbacks)
+
+    def check_end(self) -> None:
+        """Raise ValueError if nothing can end the run."""
+        if self.limits.endless:
+            raise ValueError(
+                "minimize must have an end, got validate_every=None and no limit; "
+                "give max_updates, max_epochs, max_seconds, target or plateau"
+            )
+
+    def monitors(self, problem: Problem) -> dict[str, Variable]:
+        """Return what validations report, the loss first."""
+        out = dict(problem.monitors)
+        if self.valid_monitors is not None:
+            out = {"loss": problem.loss, **check_monitors("valid_monitors", self.valid_monitors)}
+        if self.valid_loss is not None:
+            out["loss"] = check_loss("valid_loss", self.valid_loss)
+        for v in graph.explicit_inputs(out.values()):
+            if v not in problem.inputs:
+                raise ValueError(f"valid_loss and valid_monitors must use the inputs of the loss, got {v} too")
+        return out
+
+
+NAMES = (*(f.name for kind in KINDS for f in dataclasses.fields(kind)), "valid_loss", "valid_monitors", "callbacks")

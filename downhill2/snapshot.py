@@ -1,0 +1,155 @@
+"""All that the future of a run depends on, as arrays and JSON; and back, checked before anything changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .fitting import Fit
+from .running.checkpoint import CheckpointError
+from .running.contents import Differences, compare_names, generator_from, generator_state
+from .running.functions import Best
+from .symbolic import graph
+from .symbolic.graph import Variable
+
+Tensors = Mapping[str, np.ndarray]
+
+
+class Snapshot:
+    """The variables of a rule on a problem under the names that a checkpoint has for them.
+
+    ``params.W`` is a parameter, ``state.W.adam.m`` the rule's state, ``updates.count`` a variable that the caller's
+    updates change, ``best.W`` the best value of a parameter. Parameters without a name are called ``unnamed0``,
+    ``unnamed1`` in the order of the parameters, the second of two called W is ``W#2``.
+
+    Parameters
+    ----------
+    fit : Fit
+        The state of its rule must have been made.
+    """
+
+    def __init__(self, fit: Fit) -> None:
+        self._fit, self._problem, self._rule = fit, fit.problem, fit.rule
+
+    def variables(self) -> dict[str, Variable]:
+        """Return every shared variable that a run changes, by name."""
+        problem, store = self._problem, self._rule.context.store
+        used = graph.shared_inputs([*problem.monitors.values(), *problem.updates.values()])
+        moving = [v for v in used if graph.is_generator(v) or v.default_update is not None]
+        loose = dict.fromkeys([*problem.updates, *moving])
+        return {
+            **{f"params.{n}": p for n, p in zip(problem.names, problem.params, strict=True)},
+            **{f"state.{n}": v for n, v in store.variables.items()},
+            **{f"updates.{n}": v for n, v in zip(graph.labels([*loose]), loose, strict=True)},
+        }
+
+    # -- out
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return copies of all tensors by name."""
+        return {n: v.get_value() for n, v in self.variables().items() if not graph.is_generator(v)}
+
+    def meta(self) -> dict[str, Any]:
+        """Return what is no tensor: the algorithm, its clock and numbers, and random generators."""
+        hyper, context = self._rule.hyper, self._rule.context
+        generators = {n: v.get_value() for n, v in self.variables().items() if graph.is_generator(v)}
+        return {
+            "algorithm": type(self._rule).__name__.lower(),
+            "updates": int(context.clock.get_value()),
+            "rate_factor": float(context.rate_factor.get_value()),
+            "hyper": hyper.numbers(),
+            "settings": hyper.settings(),
+            "generators": {n: generator_state(g) for n, g in generators.items()},
+        }
+
+    # -- in
+
+    def differences(self, tensors: Tensors, meta: Mapping[str, Any]) -> Differences:
+        """Return how names, shapes and dtypes differ from those of this snapshot's tensors.
+
+        State that the checkpoint lacks counts only if its hyperparameters need it.
+        """
+        found = {n: t for n, t in tensors.items() if not n.startswith("best.")}
+        idle = self._idle(found, meta["hyper"])
+        variables = {n: v for n, v in self.variables().items() if not graph.is_generator(v)}
+        expected = {n: _kind(v) for n, v in variables.items() if n in found or v not in idle}
+        return compare_names(expected, found)
+
+    def _idle(self, found: Tensors, numbers: Mapping[str, float]) -> set[Variable]:
+        """Return the state that no update changes under these hyperparameters; make such state if it was found."""
+        hyper = self._rule.hyper
+        now = hyper.numbers()
+        try:
+            if any(n.startswith("state.") for n in found.keys() - self.variables().keys()):
+                # of what was on for a while and now is off; a half is in the range of each
+                hyper.set_numbers({n: 0.5 for n in hyper.optional if not hyper.present(n)})
+                self._fit.updates()
+            hyper.set_numbers(numbers)
+            return {*self._rule.context.store.variables.values()} - self._fit.updates().keys()
+        finally:
+            hyper.set_numbers(now)
+
+    def check(self, tensors: Tensors, meta: Mapping[str, Any]) -> None:
+        """Raise CheckpointError unless everything that `apply` sets is there and fits."""
+        own = self.meta()
+        if lacking := [n for n in own if n not in meta]:
+            raise CheckpointError(f"the checkpoint is of no optimizer: it has no {lacking[0]!r}")
+        if meta["algorithm"] != own["algorithm"]:
+            raise CheckpointError(f"the checkpoint is of {meta['algorithm']}, got {own['algorithm']}")
+        if meta["settings"] != own["settings"]:
+            changed = [n for n in own["settings"] if own["settings"][n] != meta["settings"].get(n)]
+            raise CheckpointError(f"the checkpoint is of other settings of {', '.join(changed)}")
+        if found := self.differences(tensors, meta):
+            raise CheckpointError(f"the checkpoint is of another model: {found}")
+        if set(meta["generators"]) != set(own["generators"]):
+            raise CheckpointError(
+                f"the checkpoint has the generators {sorted(meta['generators'])}, got {sorted(own['generators'])}"
+            )
+
+    def apply_params(self, tensors: Tensors) -> None:
+        """Set the parameters alone.
+
+        Raises
+        ------
+        CheckpointError
+            If the checkpoint does not have them all.
+        """
+        params = {f"params.{n}": p for n, p in zip(self._problem.names, self._problem.params, strict=True)}
+        found = {n: t for n, t in tensors.items() if n.startswith("params.")}
+        if differences := compare_names({n: _kind(p) for n, p in params.items()}, found):
+            raise CheckpointError(f"the checkpoint is of another model: {differences}")
+        for name, p in params.items():
+            p.set_value(found[name])
+
+    def restore(self, tensors: Tensors, meta: Mapping[str, Any]) -> None:
+        """Set every variable to what a checked checkpoint says; state that it does not need begins anew."""
+        self._rule.context.store.reset()
+        self.apply(tensors, meta)
+
+    def apply(self, tensors: Tensors, meta: Mapping[str, Any]) -> Differences:
+        """Set variables to what a checkpoint says, but for those that it lacks or has otherwise: return these."""
+        generators = {n: generator_from(state) for n, state in meta["generators"].items()}
+        differences, variables = self.differences(tensors, meta), self.variables()
+        wrong = {*differences.unexpected, *differences.shapes, *differences.dtypes}
+        for name, value in {**tensors, **generators}.items():
+            if name in variables and name not in wrong:
+                variables[name].set_value(value)
+        self._rule.context.clock.set_value(np.int64(meta["updates"]))
+        self._rule.context.rate_factor.set_value(meta["rate_factor"])
+        self._rule.hyper.set_numbers(meta["hyper"])
+        return differences
+
+    def best_tensors(self, best: Best) -> dict[str, np.ndarray]:
+        """Return the best values by name; none if there is no best yet."""
+        return {f"best.{n}": v for n, v in zip(self._problem.names, best.values, strict=False)}
+
+    def best_values(self, tensors: Tensors) -> list[np.ndarray]:
+        """Return the best values that a checkpoint holds, in the order of the parameters; none if it has none."""
+        return [tensors[f"best.{n}"] for n in self._problem.names if f"best.{n}" in tensors]
+
+
+def _kind(v: Variable) -> tuple[tuple[int, ...], str]:
+    value = v.get_value(borrow=True)
+    return value.shape, value.dtype

@@ -1,0 +1,500 @@
+"""What is saved and loaded, and what is refused: with clear errors, and nothing changed."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import memory_run
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+from training import Crash, Training, after, contents, plain, records, rows
+
+import downhill2
+from downhill2 import CheckpointError, Dataset
+from downhill2.running.checkpoint import read, write
+from downhill2.running.history import History, HistoryFile
+
+
+@functools.cache
+def training(algo="adam", **kwargs):
+    return Training(algo, **kwargs)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A directory with a run of adam that was stopped after eight updates."""
+    directory = tmp_path / "run"
+    training(noise=True).run(checkpoint=directory, max_updates=8)
+    return directory
+
+
+def everything(train):
+    """Return all that a refused call must leave as it was."""
+    opt = train.opt
+    values = {p.name: p.get_value() for p in opt.params} | opt.state | {v.name: v.get_value() for v in train.loose}
+    return {n: plain(v) for n, v in values.items()}, dict(opt.hyper), opt.context.clock.get_value().item()
+
+
+# -- what is refused
+
+
+OTHERS = {
+    "an algorithm": ({"algo": "sgd"}, {}, "the checkpoint is of adam, got sgd"),
+    "settings": ({"decay": "decoupled"}, {}, "the checkpoint is of other settings of decay"),
+    "a model with other variables": (
+        {"counter": True},
+        {},
+        "the checkpoint is of another model: missing: 'updates.count'",
+    ),
+    "a model without generators": (
+        {"noise": False},
+        {},
+        r"the checkpoint has the generators \['updates.generator'\], got \[\]",
+    ),
+    "a dtype": ({"dtype": "float32"}, {}, "'params.W' must have dtype float32, got float64"),
+    "a batch size": ({}, {"batch_size": 5}, "other training data: .*rows a batch 4, got 5; resume='params'"),
+    "a length": ({}, {"train": rows(24, 2)}, "other training data: rows 23, got 24; resume='params'"),
+    "an order": ({}, {"shuffle": "batches"}, "other training data: state must be of the same data"),
+    "epochs": ({}, {"train_batches": 3}, "other training data: batches an epoch 6, got 3"),
+    "a history": ({}, {"history": "elsewhere.jsonl"}, "elsewhere.jsonl must hold the .* bytes of history"),
+}
+
+
+@pytest.mark.parametrize(("kwargs", "given", "message"), OTHERS.values(), ids=OTHERS)
+def test_a_checkpoint_of_something_else_is_refused(kwargs, given, message, saved, monkeypatch):
+    monkeypatch.chdir(saved.parent)
+    train = training(**{"noise": True, **kwargs})
+    train.run(max_updates=2)
+    values, files = everything(train), contents(saved)
+    with pytest.raises(CheckpointError, match=message):
+        train.run(anew=False, checkpoint=saved, resume=True, **given)
+    assert everything(train) == values
+    assert contents(saved) == files
+
+
+@pytest.mark.parametrize("given", [{"batch_size": 5}, {"train": rows(24, 2)}, {"shuffle": False}])
+def test_the_parameters_alone_may_meet_other_data(given, saved):
+    train = training(noise=True)
+    tensors, _ = read(saved / "update-000000008.safetensors")
+    train.run(checkpoint=saved, resume="params", max_updates=0, **given)
+    assert all((p.get_value() == tensors[f"params.{p.name}"]).all() for p in train.opt.params)
+    assert train.opt.context.clock.get_value() == 0
+    assert not any(value.any() for value in train.opt.state.values())
+
+
+def test_the_parameters_must_be_those_of_the_model(saved):
+    train = training(dtype="float32")
+    train.run(max_updates=2)
+    values, files = everything(train), contents(saved)
+    with pytest.raises(CheckpointError, match=r"another model: 'params.W' must have dtype float32, got float64"):
+        train.run(anew=False, checkpoint=saved, resume="params")
+    assert everything(train) == values
+    assert contents(saved) == files
+
+
+def test_a_run_that_is_there_is_not_overwritten(saved):
+    train, files = training(noise=True), contents(saved)
+    with pytest.raises(ValueError, match=r"must name a directory without a run, got .*; resume='auto' goes on with it"):
+        train.run(checkpoint=saved)
+    assert contents(saved) == files
+
+
+@pytest.mark.parametrize("resume", [True, "params"])
+def test_a_run_that_is_not_there_is_missed(resume, tmp_path):
+    with pytest.raises(ValueError, match=r"must name a directory with a run to resume, got .*nothing"):
+        training().run(checkpoint=tmp_path / "nothing", resume=resume)
+
+
+def test_a_run_may_begin_where_there_is_none(tmp_path):
+    train = training()
+    assert train.run(checkpoint=tmp_path / "new" / "run", resume="auto") == train.run()
+
+
+def test_a_run_without_a_readable_checkpoint_is_not_begun_anew(saved):
+    for path in saved.glob("update-*"):
+        path.write_bytes(b"no checkpoint")
+    files = contents(saved)
+    with pytest.raises(CheckpointError, match=r"none of the 2 checkpoints in .* can be read"):
+        training(noise=True).run(checkpoint=saved, resume="auto")
+    assert contents(saved) == files
+
+
+SETTINGS = {
+    "resume": ({"resume": "yes"}, ValueError, "resume must be False, True, 'auto' or 'params', got 'yes'"),
+    "nowhere": ({"resume": True}, ValueError, "checkpoint must name a directory to resume from, got None"),
+    "keep": ({"checkpoint": "x", "keep": 0}, ValueError, "keep must be at least 1, got 0"),
+    "kept": ({"checkpoint": "x", "keep": 1.5}, TypeError, "keep must be an int, got 1.5"),
+    "negative": ({"checkpoint_every": -1}, ValueError, "checkpoint_every must be positive, got -1"),
+    "zero": ({"checkpoint_every": "0 s"}, ValueError, "checkpoint_every must be positive, got '0 s'"),
+    "signed": ({"checkpoint_every": "-5 updates"}, ValueError, "checkpoint_every must be like '5 epochs'"),
+    "unit": ({"checkpoint_every": "5 weeks"}, ValueError, "checkpoint_every must be like '5 epochs'"),
+    "half": ({"checkpoint_every": "1.5 epochs"}, ValueError, "checkpoint_every must be a whole number of epochs"),
+    "kind": ({"checkpoint_every": None}, TypeError, "checkpoint_every must be a number of epochs or a string"),
+    "nothing to go back to": (
+        {"on_nonfinite": "rollback", "validate_every": None},
+        ValueError,
+        "on_nonfinite='rollback' must have validations to go back to, got validate_every=None",
+    ),
+    "callbacks": ({"callbacks": [3]}, TypeError, "callbacks must be functions of an optimizer and a Record, got 3"),
+}
+
+
+@pytest.mark.parametrize(("given", "kind", "message"), SETTINGS.values(), ids=SETTINGS)
+def test_wrong_settings_are_refused_before_anything_is_made(given, kind, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train = training()
+    train.fresh()
+    values = everything(train)
+    with pytest.raises(kind, match=message):
+        train.run(anew=False, **given)
+    assert everything(train) == values
+    assert not contents(tmp_path)
+
+
+def test_a_directory_that_cannot_be_written_is_refused():
+    with tempfile.TemporaryDirectory() as name:
+        folder, user = Path(name), os.geteuid()
+        folder.chmod(0o555)
+        if user == 0:  # who may write anywhere
+            os.seteuid(65534)
+        try:
+            with pytest.raises(CheckpointError, match=r"cannot keep checkpoints in .*: Permission denied"):
+                training().run(checkpoint=folder)
+        finally:
+            os.seteuid(user)
+            folder.chmod(0o755)
+
+
+def test_a_history_that_cannot_be_written_is_refused(saved):
+    train = training(noise=True)
+    train.fresh()
+    values = everything(train)
+    with pytest.raises(FileNotFoundError, match="missing"):
+        train.run(anew=False, history=saved / "missing" / "run.jsonl")
+    assert everything(train) == values
+
+
+def test_a_run_that_never_begins_leaves_nothing_open(tmp_path):
+    train = training()
+    train.fresh()
+    run = train.opt.iterate(**train.data, rng=5, checkpoint=tmp_path)
+    del run  # an unclosed file would warn, which is an error here
+
+
+# -- a run that begins with the parameters of another
+
+
+def test_a_kill_right_after_the_parameters_were_taken_leaves_a_run_that_goes_on(saved, monkeypatch):
+    train = training(noise=True)
+
+    def killed(self, offset):
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr("downhill2.archive.Archive._open_history", killed)
+        with pytest.raises(Crash):
+            train.run(checkpoint=saved, resume="params")
+    go_on = train.run(checkpoint=saved, resume=True)
+    again = saved.parent / "again"
+    train.run(checkpoint=again, max_updates=8)
+    assert train.run(checkpoint=again, resume="params") == go_on
+    assert go_on["updates"] == 24
+    assert records(History.from_json_lines(saved / "history.jsonl")) == go_on["history"]
+
+
+# -- settings that come and go while a run is on
+
+
+class Setting:
+    """A callback that sets momentum by the epoch."""
+
+    def __init__(self, *momenta):
+        self.momenta = momenta
+
+    def __call__(self, opt, record):
+        if record.epoch:
+            opt.momentum = self.momenta[record.epoch - 1]
+
+
+@pytest.mark.parametrize("momenta", [(0.5, 0.5, 0.5, 0.5), (0.5, 0, 0, 0.5), (0.5, 0.5, 0, 0)], ids=str)
+@pytest.mark.parametrize("stop", [8, 14, 20])
+def test_another_process_goes_on_with_the_state_of_what_a_callback_set(momenta, stop, tmp_path):
+    setting = [Setting(*momenta)]
+    train = training("sgd")
+    whole = train.run(callbacks=setting)
+    train.run(callbacks=setting, checkpoint=tmp_path, max_updates=stop)
+    anew = Training("sgd")
+    resumed = anew.run(callbacks=setting, checkpoint=tmp_path, resume=True)
+    assert resumed == whole
+
+
+def test_state_that_a_checkpoint_does_not_need_begins_anew(tmp_path):
+    train = Training("sgd")
+    whole = train.run()
+    train.run(checkpoint=tmp_path, max_updates=8)
+    train.run(callbacks=[Setting(0.5, 0.5, 0.5, 0.5)])
+    resumed = train.run(checkpoint=tmp_path, resume=True)
+    velocities = {n: resumed.pop(n) for n in [*resumed] if n.endswith("momentum.v")}
+    assert resumed == whole
+    assert velocities
+    assert not any(b.strip(b"\0") for _, b in velocities.values())
+
+
+def test_a_generator_and_a_count_with_default_updates_go_on(tmp_path):
+    w, x = pytensor.shared(np.ones(3), name="w"), pt.matrix("x")
+    generator = pt.random.shared_rng(np.random.default_rng(3), name="generator")
+    count = pytensor.shared(np.array(0.0), name="count")
+    with pytest.warns(DeprecationWarning, match="default_update"):
+        generator.default_update, noise = generator.normal(size=(3,))
+    with pytest.warns(DeprecationWarning, match="default_update"):
+        count.default_update = count + 1
+    loss = ((x @ (w + 0.1 * noise) - 1 / (1 + count)) ** 2).mean()
+    opt = downhill2.build("adam", loss, [w], learning_rate=0.1)
+
+    def run(**given):
+        w.set_value(np.ones(3))
+        generator.set_value(np.random.default_rng(3))
+        count.set_value(np.array(0.0))
+        opt.reset()
+        opt.minimize([rows(10, 0)[0][:, :3]], rng=0, batch_size=4, **{"max_updates": 12, **given})
+        return [plain(v.get_value()) for v in (w, generator, count)], records(opt.history)
+
+    whole = run()
+    run(checkpoint=tmp_path, max_updates=5)
+    assert run(checkpoint=tmp_path, resume=True) == whole
+
+
+# -- an optimizer to a file and back
+
+
+def halved(updates):
+    return 1.0 * 0.5**updates
+
+
+def test_what_was_saved_is_loaded_to_the_last_bit(tmp_path):
+    train = training(noise=True, counter=True)
+    train.run(max_updates=9)
+    values, best = everything(train), train.opt.best_monitors
+    train.opt.save(tmp_path / "model.safetensors")
+    train.opt.set_params("best")
+    kept = {p.name: plain(p.get_value()) for p in train.opt.params}
+    train.fresh()
+    train.opt.learning_rate = 0.5
+    train.opt.load(tmp_path / "model.safetensors")
+    assert everything(train) == values
+    assert train.opt.best_monitors == best
+    train.opt.set_params("best")
+    assert {p.name: plain(p.get_value()) for p in train.opt.params} == kept
+
+
+def test_a_checkpoint_of_a_run_can_be_loaded(saved):
+    train = training(noise=True)
+    train.fresh()
+    train.opt.load(saved / "update-000000008.safetensors")
+    assert train.opt.context.clock.get_value() == 8
+    assert train.opt.best_monitors
+
+
+def test_an_optimizer_that_never_ran_is_saved_with_its_state(tmp_path):
+    Training().opt.save(tmp_path / "new")
+    tensors, meta = read(tmp_path / "new")
+    assert {"params.W", "state.W.adam.m", "state.W.adam.v"} <= tensors.keys()
+    assert meta["updates"] == 0
+
+
+@pytest.mark.parametrize("kwargs", [{"algo": "sgd"}, {"dtype": "float32"}, {"counter": True}, {"decay": "decoupled"}])
+def test_a_file_of_something_else_changes_nothing(kwargs, saved):
+    train = training(**{"noise": True, **kwargs})
+    train.run(max_updates=2)
+    values = everything(train)
+    with pytest.raises(CheckpointError, match="the checkpoint is of"):
+        train.opt.load(saved / "update-000000008.safetensors")
+    assert everything(train) == values
+
+
+def test_a_file_of_no_optimizer_is_refused(tmp_path):
+    write(tmp_path / "other", {"params.W": np.zeros(3)}, {"algorithm": "adam"})
+    with pytest.raises(CheckpointError, match="the checkpoint is of no optimizer: it has no 'updates'"):
+        training().opt.load(tmp_path / "other")
+
+
+def test_a_state_dict_is_a_copy_that_can_be_loaded():
+    train = training(noise=True)
+    train.run(max_updates=7)
+    values, state = everything(train), train.opt.state_dict()
+    train.run(max_updates=9)
+    assert not train.opt.load_state_dict(state)
+    assert everything(train) == values
+
+
+def test_a_strict_state_dict_reports_what_does_not_fit_and_changes_nothing():
+    train = training()
+    train.run(max_updates=3)
+    state = train.opt.state_dict()
+    del state["state.b.adam.m"]
+    state["params.W"] = np.zeros((3, 3))
+    state["params.X"] = np.zeros(2)
+    values = everything(train)
+    with pytest.raises(CheckpointError) as caught:
+        train.opt.load_state_dict(state)
+    for part in (
+        "missing: 'state.b.adam.m'",
+        "unexpected: 'params.X'",
+        r"'params.W' must have shape (4, 3), got (3, 3)",
+    ):
+        assert part in str(caught.value)
+    assert everything(train) == values
+
+
+def test_a_loose_state_dict_sets_what_fits_and_reports_the_rest():
+    train = training()
+    train.run(max_updates=3)
+    state = train.opt.state_dict()
+    train.run(max_updates=5)
+    before = everything(train)[0]
+    removed, state["params.W"] = state.pop("state.b.adam.m"), np.zeros((3, 3))
+    state["params.X"], state["params.v"] = np.zeros(2), state["params.v"].astype("float32")
+    differences = train.opt.load_state_dict(state, strict=False)
+    assert (differences.missing, differences.unexpected) == (("state.b.adam.m",), ("params.X",))
+    assert differences.shapes.keys() == {"params.W"}
+    assert differences.dtypes.keys() == {"params.v"}
+    values = everything(train)[0]
+    assert {n for n in values if values[n] == before[n]} == {"W", "v", "b.adam.m"}
+    assert values["b.adam.m"] != plain(removed)
+
+
+def test_tensors_alone_may_be_loaded_without_the_rest():
+    train = training()
+    train.run(max_updates=3)
+    state = train.opt.state_dict()
+    del state["meta"]
+    assert not train.opt.load_state_dict(state)
+    assert train.opt.context.clock.get_value() == 3
+
+
+def test_a_generator_that_is_none_changes_nothing():
+    train = training(noise=True)
+    train.run(max_updates=3)
+    state, values = train.opt.state_dict(), everything(train)
+    state["meta"]["generators"]["updates.generator"] = {"bit_generator": "dice"}
+    state["params.W"] = state["params.W"] + 1
+    with pytest.raises(ValueError, match="state must be what generator_state returns"):
+        train.opt.load_state_dict(state)
+    assert everything(train) == values
+
+
+def test_parameters_without_a_name_are_known_by_their_order():
+    def build():
+        w = [pytensor.shared(np.full(2, k)) for k in (1.0, 2.0)] + [pytensor.shared(np.ones(2), "w") for _ in range(2)]
+        return downhill2.build("sgd", sum((k + 1) * (v**2).sum() for k, v in enumerate(w)), w)
+
+    first, second = build(), build()
+    first.minimize(max_updates=3)
+    state = first.state_dict()
+    assert [n for n in state if n.startswith("params.")] == [
+        "params.unnamed0",
+        "params.unnamed1",
+        "params.w",
+        "params.w#2",
+    ]
+    second.load_state_dict(state)
+    assert [p.get_value().tolist() for p in second.params] == [p.get_value().tolist() for p in first.params]
+
+
+@pytest.mark.parametrize(("then", "now"), [(0.25, halved), (halved, 0.25)], ids=["schedule", "number"])
+def test_a_rate_that_is_of_another_kind_stays_as_it_is_given(then, now, tmp_path):
+    first, second = Training("sgd", learning_rate=then), Training("sgd", learning_rate=now)
+    first.opt.save(tmp_path / "model")
+    second.opt.load(tmp_path / "model")
+    assert second.opt.hyper["learning_rate"] == (now if now == 0.25 else 1.0)
+
+
+# -- what goes wrong on the way
+
+
+def test_a_history_that_cannot_be_written_for_a_while_is_whole_in_the_end(tmp_path, monkeypatch, caplog):
+    train = training()
+    whole = train.run()
+    failures = []
+
+    class Full:
+        """A file on a disk that is full until the third epoch is over."""
+
+        def __init__(self, file):
+            self.file = file
+
+        def write(self, data):
+            if len(train.opt.history) < 4:
+                failures.append(len(data))
+                if len(failures) == 1:
+                    return self.file.write(bytes(data[:10]))  # as much as there was room for
+                raise OSError(28, "No space left on device")
+            return self.file.write(data)
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+    def opened(path, offset):
+        file = HistoryFile(path, offset)
+        file._file = Full(file._file)
+        return file
+
+    monkeypatch.setattr("downhill2.archive.HistoryFile", opened)
+    assert train.run(checkpoint=tmp_path) == whole
+    assert "cannot write the history: [Errno 28] No space left on device; the run goes on" in caplog.text
+    assert records(History.from_json_lines(tmp_path / "history.jsonl")) == whole["history"]
+
+
+def test_a_history_that_can_never_be_written_does_not_hide_the_result(tmp_path, monkeypatch, caplog):
+    def full(self):
+        raise OSError(28, "No space left on device")
+
+    train = training()
+    whole = train.run()
+    monkeypatch.setattr(HistoryFile, "_write", full)
+    assert train.run(checkpoint=tmp_path) == whole
+    assert not list(tmp_path.glob("update-*"))  # none without the history that belongs to it
+    assert caplog.records[-1].getMessage() == "[Errno 28] No space left on device"
+
+
+def test_a_result_is_not_taken_for_that_of_another_end(tmp_path):
+    train = training()
+    train.run(checkpoint=tmp_path, max_updates=8)
+
+    def crash():
+        raise Crash
+
+    with after(1, crash), pytest.raises(Crash):
+        train.run(checkpoint=tmp_path, resume=True, max_updates=20)
+    assert not (tmp_path / "result.safetensors").exists()
+    assert train.run(checkpoint=tmp_path, resume=True, max_updates=8) == train.run(max_updates=8)
+
+
+def test_an_epoch_of_a_stream_begins_again_and_so_do_its_sums(tmp_path):
+    train, made = training(), [rows(4, k) for k in range(5)]
+
+    def batches():
+        yield from made
+
+    def data():
+        return Dataset(batches, "stream")
+
+    train.run(train=data(), checkpoint=tmp_path, max_updates=8)
+    train.run(train=data(), checkpoint=tmp_path, resume=True, max_epochs=2, validate_every=None)
+    last = train.opt.history[-1]
+    assert (last.epoch, last.updates) == (2, 13)
+
+
+def test_memory_does_not_grow_with_a_run(tmp_path):
+    command = [sys.executable, memory_run.__file__, str(tmp_path / "run")]
+    package = str(Path(downhill2.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])}
+    grown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    assert int(grown) < 1024
