@@ -1,0 +1,78 @@
+"""From a program to a compiled function: one source text, its globals, its key in the disk cache."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import pytensor
+
+from . import intrinsics, private
+from .program import Program
+from .source import INDENT, Kernel
+
+NAME = "generated"
+
+INLINE_UP_TO = 40
+"""Loops that stand inside the function. LLVM's time grows faster than a function's length: beyond, all are called."""
+
+
+def assemble(program: Program) -> Any:
+    """Return the Numba function of a program, to be compiled at its first call.
+
+    Its argument is the address of a table of integers (see :class:`Layout`), then whatever is no array. It returns
+    None, or a tuple of what could not be placed beforehand.
+    """
+    objects = program.write()
+    scope = {"np": np, "math": math, "__name__": __name__, **program.scope}
+    scope.update({name: getattr(intrinsics, name) for name in intrinsics.PLAIN})
+    keys = list(program.keys)
+    lines = [INDENT + line for line in _statements(program, scope, keys)]
+    if objects:
+        lines.append(f"{INDENT}return ({', '.join(objects)},)")
+    arguments = ", ".join(["table", *(f"x{index}" for index in program.layout.passed)])
+    source = "\n".join([f"def {NAME}({arguments}):", *(lines or [f"{INDENT}pass"])])
+    known = all(key is not None for _, key in keys)
+    return private.compiled(source, NAME, scope, key_of(source, *keys) if known else None, entry=True)
+
+
+def _statements(program: Program, scope: dict[str, Any], keys: list[tuple[str, str | None]]) -> list[str]:
+    """Return all statements; loops that occur twice, or all in a large graph, are calls of shared functions."""
+    kernels = [line for line in program.main.lines if isinstance(line, Kernel)]
+    texts = {id(kernel): kernel.function("loops") for kernel in kernels}
+    count = Counter(texts.values())
+    names: dict[str, str] = {}
+    lines: list[str] = []
+    for number, line in enumerate(program.main.lines):
+        if isinstance(line, str):
+            lines.append(line)
+            continue
+        text = texts[id(line)]
+        if count[text] == 1 and len(kernels) <= INLINE_UP_TO:
+            lines += line.inline(number)
+            continue
+        if text not in names:
+            names[text] = f"loops_{len(names)}"
+            keys.append((names[text], key_of(text)))
+            scope[names[text]] = private.compiled(text, "loops", scope, key_of(text), entry=False)
+        lines.append(line.call(names[text]))
+    return lines
+
+
+def key_of(*parts: Any) -> str:
+    """Return the key of compiled code: its text, and all that gives the text its meaning."""
+    meaning = (_primitives(), numba.__version__, pytensor.__version__, pytensor.config.numba__fastmath)
+    return sha256(repr((*parts, *meaning)).encode()).hexdigest()
+
+
+@cache
+def _primitives() -> str:
+    """Return the text of the modules that say what the primitives of a source text do."""
+    files = (Path(str(module.__file__)) for module in (intrinsics, private))
+    return "".join(file.read_text(encoding="utf-8") for file in files)

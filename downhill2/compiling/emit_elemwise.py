@@ -1,0 +1,155 @@
+"""Elementwise operations: one loop nest per node, or per part of a node whose parts share no array."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pytensor.tensor.elemwise import Elemwise
+
+from . import scalars
+from .program import Program, emits
+from .source import Block, Kernel, stored
+from .values import Dim, Value, merge_axes, offset
+
+
+@emits(Elemwise)
+def elemwise(program: Program, node: Any) -> None:
+    """Write an Elemwise, in place where PyTensor found that it may be."""
+    dry_run(node)
+    shape = common_shape(program, node)
+    values = [program.value(variable) for variable in node.inputs]
+    if all(size == 1 for size in shape):
+        _single(program, node, values)
+        return
+    for part in _independent_parts(node):
+        _Loops(program, node, values, shape, part).write()
+
+
+def dry_run(node: Any) -> None:
+    """Raise Unsupported if the scalar operation has no rule, before anything is written."""
+    operands = [("x", variable.dtype) for variable in node.inputs]
+    scalars.write(Block(), node.op.scalar_op, operands, [variable.dtype for variable in node.outputs])
+
+
+def common_shape(program: Program, node: Any) -> tuple[Dim, ...]:
+    """Return the shape of the result; only dimensions that are 1 by type are repeated."""
+    shape: list[Dim] = []
+    for axis in range(node.outputs[0].type.ndim):
+        long = [variable for variable in node.inputs if not variable.type.broadcastable[axis]]
+        sizes = [program.value(variable).shape[axis] for variable in long]
+        shape.append(program.same(sizes, f"elementwise operation, axis {axis}") if sizes else 1)
+    return tuple(shape)
+
+
+def _single(program: Program, node: Any, values: Sequence[Value]) -> None:
+    """Write the operation on tensors of one element as plain statements."""
+    operands = [(program.number(value), value.dtype) for value in values]
+    dtypes = [variable.dtype for variable in node.outputs]
+    results = scalars.write(program.main, node.op.scalar_op, operands, dtypes)
+    for position, (variable, result) in enumerate(zip(node.outputs, results, strict=True)):
+        number = scalars.cast(result, variable.dtype)
+        program.scalar(variable, number)
+        source = node.op.inplace_pattern.get(position)
+        if source is not None and program.writable(values[source]):
+            target, new = values[source], program.value(variable)
+            program.main.put(f"{target.pointer}[0] = {stored(str(new.scalar), variable.dtype)}")
+            program.define(variable, program.view(target, new.shape, new.strides))
+            program.value(variable).scalar = new.scalar
+
+
+def _independent_parts(node: Any) -> list[list[int]]:
+    """Return the outputs in groups that share no array.
+
+    PyTensor fuses all updates of one shape into one node: for a hundred equal tensors, one loop over four hundred
+    arrays. Here each group gets a loop of its own, and equal loops are compiled once.
+    """
+    graph = scalars.inner_graph(node.op.scalar_op)
+    if graph is None:
+        return [list(range(len(node.outputs)))]
+    arrays = {i for i, variable in enumerate(node.inputs) if not all(variable.type.broadcastable)}
+    groups: list[tuple[list[int], set[int]]] = []
+    for position, output in enumerate(graph.outputs):
+        nodes = scalars.needed_nodes([output])
+        read = {*(i for n in nodes for i in n.inputs), output}
+        touched = {i for i in arrays if graph.inputs[i] in read}
+        touched |= {i for out, i in node.op.inplace_pattern.items() if out == position} & arrays
+        joined = [group for group in groups if group[1] & touched]
+        groups = [group for group in groups if not group[1] & touched]
+        outputs = sorted([position, *(i for group in joined for i in group[0])])
+        groups.append((outputs, touched.union(*(group[1] for group in joined))))
+    return [outputs for outputs, _ in groups]
+
+
+class _Loops:
+    """The loop nest of some outputs of one Elemwise."""
+
+    def __init__(
+        self, program: Program, node: Any, values: Sequence[Value], shape: Sequence[Dim], part: Sequence[int]
+    ) -> None:
+        self.program, self.node, self.shape, self.part = program, node, shape, part
+        self.kernel = Kernel()
+        used = self._used_inputs()
+        repeated = [all(variable.type.broadcastable) for variable in node.inputs]
+        self.numbers = {i: program.number(values[i]) for i in used if repeated[i]}
+        self.arrays = {i: program.in_memory(values[i]) for i in used if not repeated[i]}
+        self.targets = [self._target(position) for position in part]
+        self.operands: dict[int, scalars.Operand] = {
+            i: (self.kernel.take(number, "s"), values[i].dtype) for i, number in self.numbers.items()
+        }
+
+    def write(self) -> None:
+        """Write loads, the operation and stores, and append the loops to the program."""
+        kernel = self.kernel
+        strides = [self._strides(i, value) for i, value in self.arrays.items()]
+        shape, merged = merge_axes(self.shape, [*strides, *(target.strides for target in self.targets)])
+        loops, steps = kernel.sizes(shape), [kernel.sizes(operand) for operand in merged]
+        indices: list[str] = []
+        self._load(indices, steps)
+        for size in loops:
+            indices.append(kernel.open(size))
+            self._load(indices, steps)
+        for target, own, result in zip(self.targets, steps[len(self.arrays) :], self._results(), strict=True):
+            element = stored(scalars.cast(result, target.dtype), target.dtype)
+            kernel.put(f"{kernel.pointer(target)}[{offset(indices, own)}] = {element}")
+        self.program.add(kernel)
+
+    def _load(self, indices: Sequence[str], steps: Sequence[Sequence[Dim]]) -> None:
+        """Read the arrays that no loop further inside moves along."""
+        depth = len(indices)
+        for (i, value), own in zip(self.arrays.items(), steps, strict=False):
+            if i not in self.operands and all(step == 0 for step in own[depth:]):
+                element = self.kernel.load(value, indices, own[:depth])
+                self.operands[i] = (self.kernel.let(element), value.dtype)
+
+    def _results(self) -> list[scalars.Operand]:
+        op = self.node.op.scalar_op
+        graph = scalars.inner_graph(op)
+        operands = [self.operands.get(i, ("", "")) for i in range(len(self.node.inputs))]
+        if graph is not None:
+            return scalars.write_graph(self.kernel, graph, operands, self.part)
+        return scalars.write(self.kernel, op, operands, [variable.dtype for variable in self.node.outputs])
+
+    def _used_inputs(self) -> list[int]:
+        """Return the inputs that these outputs depend on."""
+        graph = scalars.inner_graph(self.node.op.scalar_op)
+        if graph is None:
+            return list(range(len(self.node.inputs)))
+        outputs = [graph.outputs[position] for position in self.part]
+        read = {*outputs, *(i for node in scalars.needed_nodes(outputs) for i in node.inputs)}
+        return [i for i, variable in enumerate(graph.inputs) if variable in read]
+
+    def _target(self, position: int) -> Value:
+        """Return the memory of an output."""
+        variable, source = self.node.outputs[position], self.node.op.inplace_pattern.get(position)
+        old = None if source is None else self.program.value(self.node.inputs[source])
+        if old is None or not self.program.writable(old):
+            return self.program.allocate(variable, self.shape)
+        new = self.program.view(old, self.shape, old.strides)
+        self.program.define(variable, new)
+        return new
+
+    def _strides(self, i: int, value: Value) -> list[Dim]:
+        """Return the strides of an input along the axes of the result, 0 where it is repeated."""
+        repeated = self.node.inputs[i].type.broadcastable
+        return [0 if repeat else stride for repeat, stride in zip(repeated, value.strides, strict=True)]

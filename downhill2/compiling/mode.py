@@ -1,0 +1,48 @@
+"""The PyTensor mode of generated functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytensor.compile.mode import Mode, get_mode
+from pytensor.link.numba.linker import NumbaLinker
+
+from .linker import FunctionLinker
+
+# Rewrites of PyTensor 3.3 that melt nodes together for its own kernels; we have loops for each node.
+EXCLUDED = ("fuse_indexed_into_elemwise", "inline_symbolic_for_fusion", "merge_inlined_symbolic")
+
+
+def fast_mode(base: Any = None, *, fused: bool = True, products: bool = True) -> Mode:
+    """Return a mode that compiles a whole graph as one generated function.
+
+    It computes what PyTensor's Numba mode computes, to rounding, in place where that one works in place. The
+    first compile takes a tenth of the time or less. Graphs that can't be generated go PyTensor's way, with one
+    line at level INFO on the logger ``downhill2``.
+
+    Parameters
+    ----------
+    base : str or Mode, optional
+        The mode whose rewrites are used; its linker must be Numba's. Default: PyTensor's "NUMBA".
+    fused : bool, optional
+        Whether to generate at all. Default True; else ``base`` is returned.
+    products : bool, optional
+        Whether matrix products of float32 and float64 call BLAS directly (see :func:`use_blas`), without
+        copying transposed operands. Default True; else they are PyTensor's kernels.
+
+    Returns
+    -------
+    Mode
+        For ``pytensor.function(..., mode=...)``.
+
+    Raises
+    ------
+    ValueError
+        If ``base`` has another linker.
+    """
+    base = get_mode("NUMBA" if base is None else base)
+    if not isinstance(base.linker, NumbaLinker):
+        raise ValueError(f"base must be a mode with the Numba linker, got {base}")
+    if not fused:
+        return base
+    return Mode(FunctionLinker(products=products), base.provided_optimizer.excluding(*EXCLUDED))

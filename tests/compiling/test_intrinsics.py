@@ -1,0 +1,56 @@
+"""Primitive operations compiled without the disk cache: what writes their LLVM code runs whatever the cache holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+from generated import compiled, details
+
+from downhill2.compiling import fast_mode
+
+
+@pytest.fixture(autouse=True)
+def _without_cache() -> Iterator[None]:
+    with pytensor.config.change_flags(numba__cache=False):
+        yield
+
+
+def test_without_a_cache_functions_are_generated_all_the_same() -> None:
+    x = pt.dvector("x")
+    f = compiled([x], [pt.switch(x > 0, x, -x), pt.floor(x), x[::2].sum()])
+    for have, want in zip(f(np.array([-1.5, 2.5])), ([1.5, 2.5], [-2, 2], -1.5), strict=True):
+        np.testing.assert_array_equal(have, want)
+    stats = details(f).kernel.stats
+    assert stats.cache_path is None
+    assert not stats.cache_hits
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products_are_written_with_and_without_known_sizes(dtype: str) -> None:
+    x, w = pt.matrix("x", dtype=dtype), pt.tensor("w", dtype=dtype, shape=(3, 2))
+    f = compiled([x, w], [pt.tanh(x @ w).sum(), w @ w[0], w * 2])
+    a, b = np.ones((4, 3), dtype) / 4, np.arange(6, dtype=dtype).reshape(3, 2)
+    for have, want in zip(f(a, b), (np.tanh(a @ b).sum(), b @ b[0], b * 2), strict=True):
+        np.testing.assert_allclose(have, want, rtol=1e-6 if dtype == "float32" else 1e-12)
+
+
+def test_arrays_go_to_kernels_of_pytensor_and_come_back() -> None:
+    x, n = pt.dmatrix("x"), pt.lscalar("n")
+    f = compiled([x, n], [x[1:] @ x, x[::n].sum(axis=1)], mode=fast_mode(products=False))
+    values = np.arange(9.0).reshape(3, 3)
+    product, sums = f(values, np.array(2))
+    np.testing.assert_array_equal(product, values[1:] @ values)
+    np.testing.assert_array_equal(sums, values[::2].sum(axis=1))
+    assert len(details(f).fallbacks) == 2
+
+
+def test_an_array_that_does_not_fit_into_memory_raises() -> None:
+    n = pt.lscalar("n")
+    a = pt.arange(n) * 0.5
+    f = compiled([n], pt.tanh(a[:, None, None] * a[:, None] * a).sum())
+    with pytest.raises(MemoryError):
+        f(np.array(2**19))

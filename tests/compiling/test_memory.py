@@ -1,0 +1,209 @@
+"""In place, aliasing, layouts, and calls that overlap."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+from generated import compiled, details
+
+
+def shared(values: Any, **options: Any) -> Any:
+    return pytensor.shared(np.array(values, "float64"), **options)
+
+
+def address(variable: Any) -> int:
+    return variable.get_value(borrow=True).ctypes.data
+
+
+@pytest.mark.parametrize("shape", [(8, 3), (None, None)])
+def test_an_elementwise_update_stays_in_its_memory(shape: Any) -> None:
+    w, m = shared(np.ones((8, 3)), shape=shape), shared(np.zeros((8, 3)), shape=shape)
+    step = compiled([], (w * w).sum(), updates=[(m, 0.5 * m + w), (w, w - 0.1 * m)])
+    step()
+    places = [address(w), address(m)]
+    step()
+    assert [address(w), address(m)] == places
+    np.testing.assert_allclose(m.get_value(), 1.5)
+    np.testing.assert_allclose(w.get_value(), 0.9)
+
+
+def test_swapped_variables_swap() -> None:
+    a, b = shared([1.0, 2.0]), shared([3.0, 4.0])
+    swap = compiled([], a + b, updates=[(a, b), (b, a)])
+    np.testing.assert_array_equal(swap(), [4, 6])
+    np.testing.assert_array_equal(a.get_value(), [3, 4])
+    np.testing.assert_array_equal(b.get_value(), [1, 2])
+    swap()
+    np.testing.assert_array_equal(a.get_value(), [1, 2])
+
+
+def test_two_variables_that_take_one_value_share_no_memory() -> None:
+    a, b, c = shared([0.0]), shared([0.0]), shared([7.0])
+    compiled([], [], updates=[(a, c), (b, c)])()
+    c.get_value(borrow=True)[0] = 1
+    assert (a.get_value()[0], b.get_value()[0]) == (7, 7)
+    assert not np.shares_memory(a.get_value(borrow=True), b.get_value(borrow=True))
+
+
+def test_one_expression_twice_is_two_arrays() -> None:
+    x = pt.dvector("x")
+    first, second = compiled([x], [x * 2, x * 2])(np.ones(3))
+    assert not np.shares_memory(first, second)
+
+
+@pytest.mark.parametrize("size", [3, None])
+def test_an_output_is_not_overwritten_by_the_next_call(size: int | None) -> None:
+    x = pt.tensor("x", dtype="float64", shape=(size,))
+    f = compiled([x], [x.sum(), x + 1, pt.concatenate([x] * 999)])
+    before = f(np.ones(3))
+    kept = [np.copy(result) for result in before]
+    f(np.zeros(3))
+    for result, copy in zip(before, kept, strict=True):
+        np.testing.assert_array_equal(result, copy)
+
+
+def test_an_input_handed_out_is_a_copy() -> None:
+    x = pt.dvector("x")
+    values = np.ones(3)
+    assert not np.shares_memory(compiled([x], x)(values), values)
+
+
+@pytest.mark.parametrize("layout", [np.asfortranarray, lambda a: a[::-1], lambda a: np.repeat(a, 2, 1)[:, ::2]])
+def test_a_variable_in_another_layout_is_updated(layout: Any) -> None:
+    w = shared(np.zeros((2, 3)))
+    w.set_value(layout(np.arange(6.0).reshape(2, 3)), borrow=True)
+    wanted = w.get_value() + 3
+    step = compiled([], w * 1, updates=[(w, w + 1)])
+    for _ in range(3):
+        step()
+    np.testing.assert_array_equal(w.get_value(), wanted)
+
+
+def test_a_read_only_array_is_not_written_to() -> None:
+    values = np.arange(3.0)
+    values.flags.writeable = False
+    w = shared(np.zeros(3))
+    w.set_value(values, borrow=True)
+    compiled([], [], updates=[(w, w * 2)])()
+    np.testing.assert_array_equal(values, [0, 1, 2])
+    np.testing.assert_array_equal(w.get_value(), [0, 2, 4])
+
+
+def test_a_strided_input_that_changes_between_calls_is_read_again() -> None:
+    x = pt.dvector("x")
+    f = compiled([x], x * 2)
+    values = np.zeros(6)
+    part = values[::2]
+    f(part)
+    values[:] = 1
+    np.testing.assert_array_equal(f(part), [2, 2, 2])
+
+
+def test_an_update_that_is_a_view_of_its_variable_is_stored() -> None:
+    w = shared(np.arange(6.0).reshape(2, 3))
+    compiled([], [], updates=[(w, (w.T * 2).T)])()
+    np.testing.assert_array_equal(w.get_value(), [[0, 2, 4], [6, 8, 10]])
+
+
+def test_integer_counters_count() -> None:
+    t = pytensor.shared(np.array(0))
+    step = compiled([], t, updates=[(t, t + 1)])
+    assert [int(step()) for _ in range(3)] == [0, 1, 2]
+    assert t.get_value() == 3
+
+
+def test_a_number_is_updated_in_place() -> None:
+    t = pytensor.shared(np.array(0))
+    step = compiled([], [], updates=[(t, t + 1)])
+    step()
+    place = address(t)
+    step()
+    assert address(t) == place
+    assert t.get_value() == 2
+
+
+def test_one_array_for_two_inputs_is_fine() -> None:
+    x, y = pt.dvector("x"), pt.dvector("y")
+    values = np.arange(3.0)
+    np.testing.assert_array_equal(compiled([x, y], x + 2 * y)(values, values), 3 * values)
+
+
+def test_batches_of_changing_size_need_no_new_compile() -> None:
+    x = pt.dmatrix("x")
+    f = compiled([x], [pt.tanh(x @ x.T).sum(), (x * 2).T])
+    for rows in (3, 50, 2, 0, 70):
+        values = np.full((rows, 4), 0.1)
+        total, twice = f(values)
+        np.testing.assert_allclose(total, rows * rows * np.tanh(0.04))
+        assert twice.shape == (4, rows)
+    assert len(details(f).kernel.overloads) == 1
+
+
+def test_calls_from_several_threads_do_not_mix() -> None:
+    x = pt.dmatrix("x")
+    f = details(compiled([x], [pt.tanh(x @ x).sum(axis=0)]))
+    f(np.eye(2))
+    wrong: list[float] = []
+
+    def work(number: float) -> None:
+        values = np.eye(20) * number
+        wanted = np.tanh(number**2)
+        wrong.extend(number for _ in range(300) if not np.allclose(f(values)[0], wanted))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in (0.1, 0.5, 0.9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_call_inside_a_call_has_a_frame_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = pt.dvector("x")
+    f = details(compiled([x], [x * 2]))
+    f(np.zeros(2))
+    inner: list[np.ndarray] = []
+    kernel = f.kernel
+
+    def interrupted(*args: Any) -> Any:
+        f.kernel = kernel
+        inner.extend(f(np.full(2, 5.0)))
+        return kernel(*args)
+
+    f.kernel = interrupted
+    [outer] = f(np.full(2, 3.0))
+    np.testing.assert_array_equal(outer, [6, 6])
+    np.testing.assert_array_equal(inner[0], [10, 10])
+
+
+def test_equal_updates_of_many_variables_are_compiled_once() -> None:
+    params = [shared(np.full((2, 3), float(i)), shape=(2, 3)) for i in range(20)]
+    states = [shared(np.zeros((2, 3)), shape=(2, 3)) for _ in params]
+    updates = [(s, 0.9 * s + p) for s, p in zip(states, params, strict=True)]
+    updates += [(p, p - 0.1 * new) for p, (_, new) in zip(params, updates, strict=True)]
+    f = compiled([], [], updates=updates)
+    f()
+    for i, p in enumerate(params):
+        np.testing.assert_allclose(p.get_value(), 0.9 * i)
+    kernels = [name for name in details(f).kernel.py_func.__globals__ if name.startswith("loops_")]
+    assert len(kernels) == 1
+
+
+def test_a_large_graph_has_all_its_loops_outside() -> None:
+    x = pt.dvector("x")
+    h = x
+    for i in range(20):
+        h = pt.cumsum(h, axis=0) * (0.1 + i)
+        h = h / h.max()
+    f = compiled([x], h)
+    wanted = np.arange(1.0, 4)
+    for i in range(20):
+        wanted = np.cumsum(wanted) * (0.1 + i)
+        wanted = wanted / wanted.max()
+    np.testing.assert_allclose(f(np.arange(1.0, 4)), wanted)
+    assert "for " not in details(f).kernel.py_func.__source__
