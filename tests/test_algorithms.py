@@ -1,0 +1,248 @@
+"""Every algorithm against NumPy references, optax, torch and published numbers."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+import numpy as np
+import pytensor
+import pytest
+from algorithms import CASES, TYPICAL, Case, inverse
+from oracles import GOLDENS, SHAPES, STEPS, inputs, join, split
+from oracles.driven import Driven, hessian
+from pytensor.tensor.shape import Shape, Shape_i
+
+from downhill2.base import Optimizer
+
+START, GRADIENTS = inputs()
+SHORT = (1, 10)
+
+every_case = pytest.mark.parametrize("case", CASES, ids=str)
+every_algorithm = pytest.mark.parametrize("case", TYPICAL.values(), ids=TYPICAL)
+every_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
+every_floatx = pytest.mark.parametrize("floatx", ["float64", "float32"])
+separate_or_packed = pytest.mark.parametrize("packed", [False, True], ids=["separate", "packed"])
+known_or_not = pytest.mark.parametrize("static", [True, False], ids=["static", "unknown shape"])
+
+
+def drive(case, start=START, dtype="float64", **how):
+    return Driven(case.algo, case.settings, start, dtype, curvature=case.curvature, **how)
+
+
+def expected(case, driven, steps, start=START, gradients=GRADIENTS):
+    """Return what the NumPy reference makes of what `driven` is fed; before `driven` moves."""
+    if not case.curvature:
+        return case.reference(start, gradients, steps)
+    # such a rule sees all parameters as one vector, so its reference has one parameter
+    H, shapes = hessian(join(start).size), [x.shape for x in start]
+    descent = case.reference(driven.products())
+    points = descent([join(start)], lambda k, xs: [join(gradients[k]) + H @ xs[0]], steps)
+    return {step: split(x, shapes) for step, [x] in points.items()}
+
+
+def assert_equal_points(points, reference, start=START, float32=2e-6, float64=1e-9):
+    """Compare, in float64 in units of how far a parameter went, in float32 of its largest absolute value."""
+    assert points.keys() == reference.keys()
+    for step in points:
+        for x, y, x0 in zip(points[step], reference[step], start, strict=True):
+            assert x.shape == y.shape
+            size, way = np.abs(y).max(), np.abs(y - x0).max()
+            limit = float64 * min(size, way) if x.dtype == "float64" else float32 * size
+            assert np.abs(x - y).max() <= limit, f"after {step} updates, shape {x.shape}"
+
+
+@functools.cache
+def run(case: Case, dtype: str):
+    """Return the trajectory of a case, and that of its reference."""
+    driven = drive(case, dtype=dtype)
+    reference = expected(case, driven, STEPS)
+    return driven.trajectory(GRADIENTS, STEPS), reference
+
+
+def test_every_algorithm_of_the_package_is_in_the_table():
+    ours = {name for name, algo in Optimizer.registry.items() if algo.__module__.startswith("downhill2.")}
+    assert ours == {case.algo for case in CASES}
+
+
+@every_dtype
+@every_case
+def test_a_trajectory_is_that_of_the_reference(case, dtype):
+    points, reference = run(case, dtype)
+    assert_equal_points(points, reference, float32=case.float32)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.torch], ids=str)
+def test_a_trajectory_is_that_of_torch(case):
+    with np.load(GOLDENS / "torch.npz") as goldens:
+        golden = {step: split(row) for step, row in zip(STEPS, goldens[str(case)], strict=True)}
+    points, _ = run(case, "float64")
+    assert_equal_points(points, golden)
+
+
+@pytest.mark.oracle_torch
+@pytest.mark.parametrize("case", [case for case in CASES if case.torch], ids=str)
+def test_the_golden_numbers_are_those_of_torch(case):
+    pytest.importorskip("torch")
+    from oracles import torch_oracle
+
+    live = torch_oracle.trajectory(case.torch, START, GRADIENTS, STEPS, case.rate)
+    with np.load(GOLDENS / "torch.npz") as goldens:
+        np.testing.assert_allclose(goldens[str(case)], [join(live[step]) for step in STEPS], rtol=1e-12)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.optax], ids=str)
+def test_a_trajectory_is_that_of_optax(case):
+    from oracles import optax_oracle
+
+    live = optax_oracle.trajectory(case.optax, START, GRADIENTS, STEPS)
+    points, _ = run(case, "float64")
+    assert_equal_points(points, live)
+
+
+@every_algorithm
+@known_or_not
+@every_floatx
+@every_dtype
+def test_a_trajectory_does_not_depend_on_floatx_or_static_shapes(case, dtype, floatx, static):
+    with pytensor.config.change_flags(floatX=floatx):
+        driven = drive(case, dtype=dtype, static=static)
+        reference = expected(case, driven, SHORT)
+        points = driven.trajectory(GRADIENTS, SHORT)
+    assert {x.dtype.name for x in points[10]} == {dtype}
+    assert_equal_points(points, reference, float32=case.float32)
+
+
+@every_algorithm
+@known_or_not
+@pytest.mark.parametrize("index", range(len(SHAPES)), ids=[str(shape) for shape in SHAPES])
+def test_a_parameter_may_be_alone_and_of_any_shape(case, index, static):
+    start, gradients = START[index : index + 1], [gs[index : index + 1] for gs in GRADIENTS]
+    driven = drive(case, start, static=static)
+    reference = expected(case, driven, SHORT, start, gradients)
+    assert_equal_points(driven.trajectory(gradients, SHORT), reference, start)
+
+
+@every_algorithm
+@pytest.mark.parametrize("names", [[None] * 5, ["W"] * 5, ["W", None, "W", None, "W#2"]], ids=str)
+def test_parameters_may_be_unnamed_and_equally_named(case, names):
+    driven = drive(case, names=names)
+    reference = expected(case, driven, SHORT)
+    assert_equal_points(driven.trajectory(GRADIENTS, SHORT), reference)
+    variables = [variable.name for variable, _ in driven.updates if variable not in driven.params]
+    assert len(variables) == len(set(variables))
+
+
+@every_algorithm
+@every_floatx
+@separate_or_packed
+def test_parameters_of_both_widths_go_together(case, floatx, packed):
+    widths = ["float32", "float64", "float64", "float32", "float32"]
+    with pytensor.config.change_flags(floatX=floatx):
+        driven = drive(case, dtype=widths, packed=packed)
+        reference = expected(case, driven, SHORT)
+        points = driven.trajectory(GRADIENTS, SHORT)
+    assert [x.dtype.name for x in points[10]] == widths
+    # what becomes of the wide ones may depend on the narrow ones: on all, in a rule that sees them as one vector
+    float64 = case.float32 if case.curvature else 1e-9
+    assert_equal_points(points, reference, float32=case.float32, float64=float64)
+
+
+@every_case
+def test_a_trajectory_is_the_same_on_packed_parameters(case):
+    driven = drive(case, packed=True)
+    reference = expected(case, driven, SHORT)
+    assert_equal_points(driven.trajectory(GRADIENTS, SHORT), reference)
+
+
+@every_algorithm
+@known_or_not
+@every_floatx
+def test_a_trajectory_is_the_same_on_packed_float32_parameters(case, floatx, static):
+    with pytensor.config.change_flags(floatX=floatx):
+        driven = drive(case, dtype="float32", packed=True, static=static)
+        reference = expected(case, driven, SHORT)
+        points = driven.trajectory(GRADIENTS, SHORT)
+    assert_equal_points(points, reference, float32=case.float32)
+
+
+TRANSFORMS = [
+    {},
+    {"learning_rate": inverse, "momentum": 0.9, "weight_decay": 0.1, "max_gradient_elem": 0.5},
+    {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1, "decay": "decoupled", "max_gradient_norm": 0.5},
+    {"momentum": 0.9, "momentum_rate": "outside", "weight_decay": 0.1, "decay": "independent", "max_global_norm": 1},
+]
+
+
+def computed(outputs):
+    """Yield all that has to be computed for `outputs`: not what is only asked for its shape."""
+    found, stack = set(), list(outputs)
+    while stack:
+        v = stack.pop()
+        if v in found:
+            continue
+        found.add(v)
+        yield v
+        if v.owner and not isinstance(v.owner.op, Shape | Shape_i):
+            stack.extend(v.owner.inputs)
+
+
+def dtypes(variables):
+    """Return the dtypes of the floating-point tensors that have, or may have, more than one element."""
+    types = [v.type for v in variables if getattr(v.type, "dtype", "").startswith(("float", "complex"))]
+    return {t.dtype for t in types if 0 not in t.shape and any(n != 1 for n in t.shape)}
+
+
+@every_algorithm
+@every_floatx
+@separate_or_packed
+def test_no_tensor_of_an_update_is_wider_than_its_parameter(case, floatx, packed):
+    with pytensor.config.change_flags(floatX=floatx):
+        for transform in TRANSFORMS:
+            changed = replace(case, settings={**case.settings, **transform})
+            driven = drive(changed, dtype="float32", static=False, packed=packed)
+            assert dtypes(computed(new for _, new in driven.updates)) == {"float32"}, transform
+
+
+@every_algorithm
+def test_zero_gradients_leave_fresh_parameters_as_they_are(case):
+    # with curvature, the gradient is zero where the parameters are
+    start = [0 * x for x in START] if case.curvature else START
+    driven = drive(replace(case, settings={}), start)
+    points = driven.trajectory([[0 * x for x in START]] * 3, (1, 3))
+    for x0, x1, x3 in zip(start, points[1], points[3], strict=True):
+        np.testing.assert_array_equal(x1, x0)
+        np.testing.assert_array_equal(x3, x0)
+    states = [v.get_value() for v, _ in driven.updates]
+    assert all(np.isfinite(x).all() for x in states if not isinstance(x, np.random.Generator))
+
+
+@pytest.mark.parametrize("at", ["inside", "outside"])
+def test_centred_rmsprop_stays_finite_under_a_constant_gradient(at):
+    g = np.array([0, 1e-12, 1e-4, 1, 3.3, 1e4, 1e12])
+    driven = Driven("rmsprop", {"epsilon_at": at}, [np.ones(7)], "float32")
+    points = driven.trajectory(lambda k, xs: [g], (1, 1000))
+    assert np.isfinite(points[1000][0]).all()
+    # all the time downhill, where the step is more than a rounding of the parameter
+    assert (points[1000][0][2:] < points[1][0][2:]).all()
+
+
+@pytest.mark.default_mode
+@pytest.mark.parametrize(("packed", "few"), [(False, slice(4, 5)), (True, slice(1, 3))], ids=["separate", "packed"])
+def test_trajectories_in_the_default_mode_are_those_of_the_reference(packed, few):
+    # one function for all algorithms: to compile one for each would take minutes
+    start, gradients = START[few], [gs[few] for gs in GRADIENTS]
+    runs = [(case, drive(case, start, "float32", packed=packed)) for case in TYPICAL.values()]
+    references = [expected(case, driven, SHORT, start, gradients) for case, driven in runs]
+    step = pytensor.function(
+        [g for _, driven in runs for g in driven.inputs],
+        [],
+        updates=[pair for _, driven in runs for pair in driven.updates],
+    )
+    seen = {}
+    for k in range(max(SHORT)):
+        step(*[np.asarray(g, "f4") for g in gradients[k]] * len(runs))
+        seen[k + 1] = [driven.values() for _, driven in runs]
+    for i, (case, _) in enumerate(runs):
+        points = {step: seen[step][i] for step in SHORT}
+        assert_equal_points(points, references[i], start, case.float32)
