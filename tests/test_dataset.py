@@ -139,6 +139,7 @@ def test_a_series_is_a_vector(make, dtype):
     assert rows_of(feed.stored()) == [[0, 1], [2, 3], [4]]
 
 
+@pytest.mark.oracle_torch
 def test_a_tensor_of_torch_is_an_array():
     torch = pytest.importorskip("torch")
     feed = Dataset(torch.arange(4.0, requires_grad=True), batch_size=2).bind([vector(dtype="float32")])
@@ -800,6 +801,7 @@ def test_an_iterable_that_is_empty_the_second_time_is_refused():
         list(feed.train())
 
 
+@pytest.mark.oracle_torch
 def test_a_loader_of_torch_is_an_iterable_of_batches():
     torch = pytest.importorskip("torch")
     from torch.utils.data import DataLoader, IterableDataset, TensorDataset
