@@ -10,20 +10,20 @@ export PYTENSOR_FLAGS := base_compiledir="$(CURDIR)/.cache/pytensor",$(PYTENSOR_
 export COVERAGE_FILE := $(CURDIR)/.cache/coverage/$(VENV)
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help demo test test-all test-torch test-other coverage lint clean
+.PHONY: help demo test test-all test-torch test-other coverage lint bench bench-quick bench-full clean
 .NOTPARALLEL:
 
 help:  ## list these targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
 demo: $(VENV)/installed-demo  ## train a network on handwritten digits, draw its learning curve
 	@$(RUN) examples/digits.py
 
 test: $(VENV)/installed-test  ## what a user needs to trust the package
 	@mkdir -p .cache/coverage
-	$(RUN) -m pytest -m "not oracle_torch" --cov=downhill2 --cov-report=
+	$(RUN) -m pytest -n auto -m "not oracle_torch" --cov=downhill2 --cov-report=
 
-test-all: test-torch test-other coverage lint  ## what make test leaves out: torch live, a second Python, coverage, lint
+test-all: lint test-torch test-other coverage  ## what make test leaves out: torch live, a second Python, coverage, lint
 
 test-torch: $(VENV)/installed-test
 	@if $(RUN) -c "import torch" 2>/dev/null || $(RUN) -m pip install --quiet torch==2.13.0; then \
@@ -49,6 +49,15 @@ lint: $(VENV)/installed-lint  ## style and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+bench: $(VENV)/installed-test  ## time downhill2 beside torch and optax, where they are installed: 20 minutes
+	$(RUN) -m benchmarks
+
+bench-quick: $(VENV)/installed-test  ## the same, roughly, in 3 minutes
+	$(RUN) -m benchmarks --quick
+
+bench-full: $(VENV)/installed-test  ## the same with the rows that take very long
+	$(RUN) -m benchmarks --full
 
 clean:  ## remove environments and caches
 	rm -rf .venv .venv-other .cache .hypothesis *.egg-info
