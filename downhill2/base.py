@@ -278,7 +278,7 @@ class Optimizer(Persistent, Rule):
             (all), the seed or generator that shuffles (drawn and logged), ``'rows'``, ``'batches'`` or False
             (``'rows'``), and whether a short last batch is left out (False).
         plateau : bool or dict, optional
-            Stop when the training loss no longer falls by more than its noise; see `downhill2.running.stopping.Plateau`.
+            Stop when the training loss no longer falls by more than its noise; `downhill2.running.stopping.Plateau`.
         diverged : float, optional
             Stop when the loss is above this many times the lowest.
         on_nonfinite, check, nonfinite_limit, rollback_factor
@@ -292,7 +292,7 @@ class Optimizer(Persistent, Rule):
             How many of the newest checkpoints stay, besides the best. Default 2.
         resume : bool, 'auto' or 'params'
             Go on with the run in `checkpoint`, to the bit: True, there must be one; ``'auto'``, if there is one;
-            ``'params'``, with its parameters only. Limits count from that run's start. Default False: there must be none.
+            ``'params'``, with its parameters only. Limits count from that run's start. Default False: there is none.
         history : path, optional
             File of JSON lines to append each epoch's record to.
         callbacks : sequence of callables
@@ -310,7 +310,7 @@ class Optimizer(Persistent, Rule):
         TypeError, ValueError
             For wrong arguments; at the call, before anything is compiled or changed.
         NonFiniteError
-            When the training loss is not finite.
+            When a loss, a gradient or a new value is not finite, unless `on_nonfinite` says otherwise.
         """
         return self._begin(train, valid, max_updates, settings).iterate()
 
@@ -332,7 +332,7 @@ class Optimizer(Persistent, Rule):
         TypeError, ValueError
             As `iterate`; also if nothing could ever end the run.
         NonFiniteError
-            When the training loss is not finite.
+            As `iterate`.
         """
         return self._begin(train, valid, max_updates, settings, must_end=True).drain()
 

@@ -149,10 +149,7 @@ def test_nothing_is_coloured_in_a_pipe(capsys, logger):
 
 
 def test_an_epoch_is_one_line():
-    assert (
-        climate.epoch_line("Adam", 3, {"loss": 0.1234567, "accuracy": 1.0})
-        == "Adam 3 loss=0.123457 accuracy=1"
-    )
+    assert climate.epoch_line("Adam", 3, {"loss": 0.1234567, "accuracy": 1.0}) == "Adam 3 loss=0.123457 accuracy=1"
 
 
 @pytest.mark.parametrize(("improved", "mark"), [(True, " *"), (False, "")])

@@ -23,8 +23,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from downhill2.data import readahead
-from downhill2.dataset import Dataset
 from downhill2.data.readahead import Line, ReadAhead
+from downhill2.dataset import Dataset
 
 
 @pytest.fixture(autouse=True)

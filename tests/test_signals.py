@@ -90,9 +90,7 @@ def test_handlers_are_left_alone_outside_the_main_thread(former):
 
 def test_a_handler_that_python_cannot_put_back_is_left_alone(monkeypatch):
     real = signal.getsignal
-    monkeypatch.setattr(
-        signal, "getsignal", lambda number: None if number == signal.SIGUSR1 else real(number)
-    )
+    monkeypatch.setattr(signal, "getsignal", lambda number: None if number == signal.SIGUSR1 else real(number))
     asking = Signals()
     monkeypatch.undo()
     before = signal.getsignal(signal.SIGUSR1)

@@ -263,7 +263,7 @@ class Run:
         return record
 
     def _make_updates(self) -> str | None:
-        """Make the epoch's updates with the saves that are due on the way; return the reason to end, if there is one."""
+        """Make the epoch's updates, with the saves that are due on the way; return the reason to end, if any."""
         p, every = self.progress, self._every
         why = self._reason() if p.is_open else None  # of a run that goes on
         while not p.ended and why is None:
