@@ -16,12 +16,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from . import adaptive, base, climate, config, first_order, fitting, settings
+from . import adaptive, base, climate, config, first_order
 from .adaptive import ADADELTA, ADAGRAD, ESGD, Adam, RMSProp, RProp
 from .base import Optimizer, build, list_algorithms
 from .dataset import Dataset
-from .faults import NonFiniteError
 from .first_order import NAG, SGD
+from .fitting.faults import NonFiniteError
+from .fitting.fit import params_beside_data
+from .fitting.settings import NAMES
 from .running.checkpoint import CheckpointError
 from .running.history import History
 from .running.loop import Record
@@ -125,9 +127,9 @@ def minimize(
     [1.0, 1.0]
     """
     sizes = {"batch_size": batch_size, "train_batches": train_batches, "valid_batches": valid_batches}
-    run = {n: kwargs.pop(n) for n in settings.NAMES if n in kwargs}
+    run = {n: kwargs.pop(n) for n in NAMES if n in kwargs}
     if params is None:
-        params = fitting.params_beside_data(loss, (train, valid), updates, kwargs)
+        params = params_beside_data(loss, (train, valid), updates, kwargs)
     opt = build(algo, loss, params, inputs, updates, monitors, monitor_gradients, **kwargs)
     return opt.minimize(train, valid, **sizes, **run)
 

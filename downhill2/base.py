@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from . import climate
-from .fitting import Fit
-from .persistence import Persistent
+from .fitting.fit import Fit
+from .fitting.persistence import Persistent
+from .fitting.session import Session
+from .fitting.settings import NAMES, Feeding, Settings
 from .running.history import History
 from .running.loop import Limits, Pair, Run
-from .session import Session
-from .settings import NAMES, Feeding, Settings
 from .symbolic import graph
 from .symbolic.graph import Variable
 from .symbolic.hyper import nearest
@@ -283,7 +283,7 @@ class Optimizer(Persistent, Rule):
             Stop when the loss is above this many times the lowest.
         on_nonfinite, check, nonfinite_limit, rollback_factor
             What happens at an update that is not finite: ``'raise'``, ``'stop'``, ``'skip'`` or ``'rollback'``; see
-            `downhill2.faults.Guard`. Default: `NonFiniteError`.
+            `downhill2.fitting.faults.Guard`. Default: `NonFiniteError`.
         checkpoint : path, optional
             Directory to save the run in, with its history in ``history.jsonl``.
         checkpoint_every : int or str

@@ -198,7 +198,7 @@ def test_a_kill_right_after_the_parameters_were_taken_leaves_a_run_that_goes_on(
         raise Crash
 
     with monkeypatch.context() as patch:
-        patch.setattr("downhill2.archive.Archive._open_history", killed)
+        patch.setattr("downhill2.fitting.archive.Archive._open_history", killed)
         with pytest.raises(Crash):
             train.run(checkpoint=saved, resume="params")
     go_on = train.run(checkpoint=saved, resume=True)
@@ -446,7 +446,7 @@ def test_a_history_that_cannot_be_written_for_a_while_is_whole_in_the_end(tmp_pa
         file._file = Full(file._file)
         return file
 
-    monkeypatch.setattr("downhill2.archive.HistoryFile", opened)
+    monkeypatch.setattr("downhill2.fitting.archive.HistoryFile", opened)
     assert train.run(checkpoint=tmp_path) == whole
     assert "cannot write the history: [Errno 28] No space left on device; the run goes on" in caplog.text
     assert records(History.from_json_lines(tmp_path / "history.jsonl")) == whole["history"]

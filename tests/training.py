@@ -10,7 +10,7 @@ import pytensor
 import pytensor.tensor as pt
 
 import downhill2
-from downhill2 import session
+from downhill2.fitting import session
 from downhill2.running.contents import generator_state
 
 ROWS, BATCH = 23, 4  # six batches an epoch, the last of which is shorter

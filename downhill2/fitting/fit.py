@@ -9,14 +9,15 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from . import climate, config, faults
-from .dataset import Dataset
-from .running.functions import Best, Compiled, averages, compiled
-from .symbolic import graph, pipeline
-from .symbolic.graph import Variable
-from .symbolic.layout import Layout, Values
-from .symbolic.problem import Pairs, Problem, check_loss, check_updates, find_params
-from .symbolic.rule import Rule
+from .. import climate, config
+from ..dataset import Dataset
+from ..running.functions import Best, Compiled, averages, compiled
+from ..symbolic import graph, pipeline
+from ..symbolic.graph import Variable
+from ..symbolic.layout import Layout, Values
+from ..symbolic.problem import Pairs, Problem, check_loss, check_updates, find_params
+from ..symbolic.rule import Rule
+from . import faults
 
 logger = climate.get_logger("downhill2")
 

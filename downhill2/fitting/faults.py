@@ -15,10 +15,10 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from .running.stopping import Progress
-from .symbolic import graph
-from .symbolic.graph import Variable
-from .symbolic.problem import Problem
+from ..running.stopping import Progress
+from ..symbolic import graph
+from ..symbolic.graph import Variable
+from ..symbolic.problem import Problem
 
 logger = logging.getLogger("downhill2")
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from . import climate
-from .fitting import Fit
-from .running.checkpoint import CheckpointError, Directory, Tensors, read, write
-from .running.functions import Best
-from .running.history import History, HistoryFile
-from .running.loop import Pair, Record
-from .running.stopping import Progress, reason
+from .. import climate
+from ..running.checkpoint import CheckpointError, Directory, Tensors, read, write
+from ..running.functions import Best
+from ..running.history import History, HistoryFile
+from ..running.loop import Pair, Record
+from ..running.stopping import Progress, reason
+from .fit import Fit
 from .settings import Settings
 from .snapshot import Snapshot
 

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .dataset import Dataset
+from ..dataset import Dataset
+from ..running.loop import Record
+from ..running.saving import Every
+from ..running.stopping import Limits
+from ..symbolic import graph
+from ..symbolic.graph import Variable
+from ..symbolic.problem import Pairs, Problem, check_loss, check_monitors
 from .faults import Guard
-from .running.loop import Record
-from .running.saving import Every
-from .running.stopping import Limits
-from .symbolic import graph
-from .symbolic.graph import Variable
-from .symbolic.problem import Pairs, Problem, check_loss, check_monitors
 
 RESUME = (False, True, "auto", "params")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .running.checkpoint import read, write
-from .running.contents import Differences
+from ..running.checkpoint import read, write
+from ..running.contents import Differences
 from .snapshot import Snapshot
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from .fitting import Fit
-from .running.checkpoint import CheckpointError
-from .running.contents import Differences, compare_names, generator_from, generator_state
-from .running.functions import Best
-from .symbolic import graph
-from .symbolic.graph import Variable
+from ..running.checkpoint import CheckpointError
+from ..running.contents import Differences, compare_names, generator_from, generator_state
+from ..running.functions import Best
+from ..symbolic import graph
+from ..symbolic.graph import Variable
+from .fit import Fit
 
 Tensors = Mapping[str, np.ndarray]
 

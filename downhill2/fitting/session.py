@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import climate
+from .. import climate
+from ..running.functions import Steps, averages
+from ..running.history import History
+from ..running.loop import Record, Run
+from ..running.stopping import Progress
+from ..symbolic.graph import Variable
 from .archive import Archive
 from .faults import Faults
-from .fitting import Fit
-from .running.functions import Steps, averages
-from .running.history import History
-from .running.loop import Record, Run
-from .running.stopping import Progress
+from .fit import Fit
 from .settings import Settings
-from .symbolic.graph import Variable
 
 logger = climate.get_logger("downhill2")
 
