@@ -498,3 +498,17 @@ def test_memory_does_not_grow_with_a_run(tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])}
     grown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
     assert int(grown) < 1024
+
+
+@pytest.mark.parametrize(
+    ("every", "told"),
+    [
+        (2, [(), (), ("checkpoint after update 2",), (), ("checkpoint after update 4",)]),
+        ("3 updates", [(), (), (), ("checkpoint after update 3",), ()]),
+    ],
+)
+def test_the_history_tells_of_checkpoints(tmp_path, every, told):
+    w = pytensor.shared(np.ones(2), name="w")
+    opt = downhill2.build("sgd", (w**2).sum(), learning_rate=0.1)
+    opt.minimize(max_epochs=4, checkpoint=tmp_path, checkpoint_every=every)
+    assert opt.history["events"] == told

@@ -215,3 +215,30 @@ def test_old_half_lives_are_names_of_the_same_decays():
     opt = downhill2.build("adam", (w**2).sum(), beta1_halflife=7, beta2_halflife=69, rms_regularizer=1e-6)
     gamma = np.exp(-np.log(2) / np.array([7, 69]))
     assert [opt.hyper["beta1"], opt.hyper["beta2"], opt.hyper["epsilon"]] == pytest.approx([*gamma, 1e-6])
+
+
+def test_an_algorithm_cannot_take_the_name_of_the_setting_momentum():
+    with pytest.raises(TypeError, match="must not be called Momentum; its state would be that of the setting"):
+        type("Momentum", (downhill2.Optimizer,), {})
+
+
+def test_an_algorithm_that_replaces_one_of_another_module_is_told_of(monkeypatch, caplog):
+    monkeypatch.setattr(downhill2.Optimizer, "registry", dict(downhill2.Optimizer.registry))
+    type("SGD", (downhill2.Optimizer,), {"__module__": "mine"})
+    assert "the algorithm 'sgd' of downhill2.algorithms.sgd is replaced by that of mine" in caplog.text
+
+
+def test_a_misspelt_hyperparameter_cannot_be_set():
+    opt = downhill2.Adam(learning_rate=0.1)
+    with pytest.raises(
+        AttributeError, match="Adam has no hyperparameter 'learnin_rate'; did you mean 'learning_rate'?"
+    ):
+        opt.learnin_rate = 1
+    opt.anything_else = 1  # a caller's own
+    assert opt.anything_else == 1
+
+
+def test_to_stop_what_does_not_run_does_nothing():
+    opt = downhill2.Adam()
+    opt.stop("now")
+    assert opt.stopped is None

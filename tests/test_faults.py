@@ -443,7 +443,7 @@ def test_without_a_best_the_latest_checkpoint_serves(tmp_path, policy):
     else:
         run(opt, clean(), 2, on_nonfinite=policy, **settings)
     if policy == "skip":
-        assert opt.history[-1].events == ("went back to the parameters of the latest checkpoint after update 6",)
+        assert "went back to the parameters of the latest checkpoint after update 6" in opt.history[-1].events
         assert all(np.isfinite(v).all() for v in held(opt).values())
         return
     for param in opt.params:
@@ -479,7 +479,7 @@ def test_a_run_that_met_faults_resumes_exactly(tmp_path, policy, at):
     opt = start()
     run(opt, data, 3, on_nonfinite=policy, checkpoint=tmp_path, resume=True)
     assert_same(held(opt), expected)
-    assert [record.events for record in opt.history][-1] == events[-1]
+    assert tuple(e for e in opt.history[-1].events if not e.startswith("checkpoint")) == events[-1]
 
 
 # -- what is told

@@ -107,8 +107,16 @@ def plain(value):
 
 
 def records(history):
-    """Return the records of a history without what the clock says."""
-    return [dataclasses.replace(record, seconds=0.0, rows_per_second=0.0) for record in history]
+    """Return the records of a history without what the clock says, and what tells how often a run was saved."""
+    return [
+        dataclasses.replace(
+            record,
+            seconds=0.0,
+            rows_per_second=0.0,
+            events=tuple(e for e in record.events if not e.startswith("checkpoint")),
+        )
+        for record in history
+    ]
 
 
 def contents(directory):

@@ -254,11 +254,14 @@ class Run:
         train, rate = self._end_epoch()
         due = why is not None or (p.epoch == epoch and every is not None and epoch % every == 0)
         validated = due and self._needs_validation()
+        saved = p.epoch == epoch and self._every.epochs is not None and epoch % self._every.epochs == 0
+        if saved:
+            self._note_save()
         record = self._record(epoch, train, validated, validated and self._judge(), rate)
         self._report(record)
         self._why = self._reason()
         self._pair = record.train, record.valid
-        if p.epoch == epoch and self._why is None and self._every.epochs and epoch % self._every.epochs == 0:
+        if saved and self._why is None:
             self._save_once()
         return record
 
@@ -269,6 +272,7 @@ class Run:
         while not p.ended and why is None:
             p.ended = self._advance()
             if (every.updates and p.updates % every.updates == 0) or self._clock() >= self._alarm:
+                self._note_save()
                 self._save_once()
             why = self._reason()
         if why is not None:
@@ -322,6 +326,11 @@ class Run:
             self._save(p)
         self._saved = p.updates, p.epoch
         self._set_alarm()
+
+    def _note_save(self) -> None:
+        """Have the record tell of a save that is due; not of one at an end, which a run that goes on has not had."""
+        if self._save is not None:
+            self.note(f"checkpoint after update {self.progress.updates}")
 
     def _save_last(self) -> None:
         """Save at the end, unless a save since the last update stands for it: what came after that comes again."""

@@ -157,9 +157,10 @@ def exact_unary(draw: Draw, pool: list[Item]) -> Item | None:
 def integer_unary(draw: Draw, pool: list[Item]) -> Item | None:
     x = pick(draw, pool, lambda i: "int" in i.dtype)
     functions = [pt.neg, pt.abs, pt.sqr, pt.invert, pt.sqrt, pt.exp, lambda v: v.astype("bool")]
-    if x is None or x.dtype == "uint8":
+    if x is None or x.dtype.startswith("uint"):
         functions = functions[1:4]
-    return x and Item(draw.one_of(functions)(pt.clip(x.variable, 0, 9)), x.shape, exact=False)
+    small = x and pt.clip(x.variable, *(np.asarray(v, x.dtype) for v in (0, 9)))
+    return x and Item(draw.one_of(functions)(small), x.shape, exact=False)
 
 
 @operation
