@@ -230,9 +230,7 @@ def test_an_algorithm_that_replaces_one_of_another_module_is_told_of(monkeypatch
 
 def test_a_misspelt_hyperparameter_cannot_be_set():
     opt = downhill2.Adam(learning_rate=0.1)
-    with pytest.raises(
-        AttributeError, match="Adam has no hyperparameter 'learnin_rate'; did you mean 'learning_rate'?"
-    ):
+    with pytest.raises(AttributeError, match="no hyperparameter 'learnin_rate'; did you mean 'learning_rate'"):
         opt.learnin_rate = 1
     opt.anything_else = 1  # a caller's own
     assert opt.anything_else == 1

@@ -177,7 +177,7 @@ def gathers(g: Given) -> list[Any]:
     table = g.new(2, 3, dtype="int64", values=[[0, 1, 1], [2, 0, 5]])
     column = g.new(2, 1, dtype="int64", values=[[0], [2]])
     taken = [x[i], x[:, j], x[i, j], x[table], cube[i, j], cube[:, i, j], cube[i, :, j], x[column, j], x[i, 1:], x.T[j]]
-    taken += [cube[:, i], x[i, j[0]], cube[i, :, j[:1]]]
+    taken += [cube[:, i], x[i, j[0]], cube[i, :, j[:1]], x[np.array([5, 0, 1]), j]]
     changed = [pt.inc_subtensor(x[i], y), pt.set_subtensor(x[i], 1.0), pt.inc_subtensor(x[i, j], y[:, 0])]
     changed += [pt.inc_subtensor(x[:, j], 2.0), pt.set_subtensor(cube[:, i, j], 0.5), pt.inc_subtensor(x[i], x[i])]
     changed += [pt.inc_subtensor(x[i, 1:3], 1.0), pt.inc_subtensor(cube[i, :, j], y[:, :1].T[0, 0])]
