@@ -16,6 +16,7 @@ NAMES = {
     "h": "algorithms",
     "loop": "loop",
     "narrow": "narrow",
+    "safety": "safety",
 }
 
 

@@ -108,11 +108,11 @@ def dataset(problem: Problem) -> Any:
     return downhill2.Dataset(problem.data, "train", problem.rows, shuffle=False)
 
 
-def bare(problem: Problem) -> Contender:
+def bare(problem: Problem, check: str = "gradients") -> Contender:
     """The step that ``opt.minimize`` compiles, called in a plain Python loop."""
     opt = built(problem)
     batches = problem.batches if problem.data else None
-    step = opt.fit.step(downhill2.Dataset(batches, shuffle=False).bind(opt.inputs))
+    step = opt.fit.step(downhill2.Dataset(batches, shuffle=False).bind(opt.inputs), check)
     return stepping(step, problem.batches, values(opt.params), lambda monitors: float(monitors[0]))
 
 
