@@ -10,7 +10,7 @@ export PYTENSOR_FLAGS := base_compiledir="$(CURDIR)/.cache/pytensor",$(PYTENSOR_
 export COVERAGE_FILE := $(CURDIR)/.cache/coverage/$(VENV)
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help demo test test-all test-torch test-other coverage lint bench bench-quick bench-full clean
+.PHONY: help demo test test-all test-torch test-kill test-other coverage lint bench bench-quick bench-full clean
 .NOTPARALLEL:
 
 help:  ## list these targets
@@ -23,14 +23,17 @@ test: $(VENV)/installed-test  ## what a user needs to trust the package
 	@mkdir -p .cache/coverage
 	$(RUN) -m pytest -n auto -m "not oracle_torch" --cov=downhill2 --cov-report=
 
-test-all: lint test-torch test-other coverage  ## what make test leaves out: torch live, a second Python, coverage, lint
+test-all: lint test-torch test-kill test-other coverage  ## what make test leaves out: torch live, a second Python, coverage, lint
 
 test-torch: $(VENV)/installed-test
-	@if $(RUN) -c "import torch" 2>/dev/null || $(RUN) -m pip install --quiet torch==2.13.0; then \
+	@if $(RUN) -c "import torch, torchdata" 2>/dev/null || $(RUN) -m pip install --quiet torch==2.13.0 torchdata==0.11.0; then \
 	    $(RUN) -m pytest -m oracle_torch; \
 	else \
 	    echo "NOT RUN: the live comparison with torch, which could not be installed (make test compares with its recorded numbers)"; \
 	fi
+
+test-kill: $(VENV)/installed-test  # fifty kills, where make test has eight
+	DOWNHILL2_KILLS=50 $(RUN) -m pytest tests/test_kill.py
 
 # Python 3.11 ends at PyTensor 3.0; the newest PyTensor 3 needs 3.12. Whichever make test ran on, this is the other.
 test-other: $(VENV)/installed-test

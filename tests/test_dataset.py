@@ -21,6 +21,7 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from downhill2.data.sources import as_array
 from downhill2.dataset import Dataset
 
 TEN = np.arange(10.0)
@@ -137,6 +138,23 @@ def test_a_series_is_a_vector(make, dtype):
     feed = Dataset(make(np.arange(5, dtype=dtype)), batch_size=2, rng=3).bind([vector(dtype=dtype)])
     assert sorted(flat(rows_of(feed.train()))) == [0, 1, 2, 3, 4]
     assert rows_of(feed.stored()) == [[0, 1], [2, 3], [4]]
+
+
+def test_a_tensor_that_knows_gradients_is_detached_first():
+    class Tensor:
+        def __array__(self):
+            raise RuntimeError("call detach first")
+
+        def detach(self):
+            return self
+
+        def cpu(self):
+            return self
+
+        def numpy(self):
+            return np.arange(3.0)
+
+    assert as_array(Tensor()).tolist() == [0, 1, 2]
 
 
 @pytest.mark.oracle_torch

@@ -667,11 +667,12 @@ def torch_loader():
 
 
 STATEFUL = {kind.__name__: kind for kind in (Loader, SizedLoader, Walker, Draws, torch_loader)}
+KINDS = [pytest.param(k, marks=pytest.mark.oracle_torch) if k == "torch_loader" else k for k in STATEFUL]
 
 
 @pytest.mark.parametrize("prefetch", [0, 3])
 @pytest.mark.parametrize("iteration_size", [None, 3, 10])
-@pytest.mark.parametrize("kind", STATEFUL)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_source_with_a_state_resumes_exactly_wherever_it_is_left(kind, iteration_size, prefetch, caplog):
     dtype = "float32" if kind == "torch_loader" else "float64"
     for used in range(14):
@@ -692,7 +693,7 @@ def test_a_source_with_a_state_resumes_exactly_wherever_it_is_left(kind, iterati
 
 
 @pytest.mark.parametrize("prefetch", [0, 2])
-@pytest.mark.parametrize("kind", STATEFUL)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("iteration_size", [None, 3])
 def test_evaluation_does_not_move_a_source_with_a_state(kind, prefetch, iteration_size):
     dtype = "float32" if kind == "torch_loader" else "float64"
