@@ -760,6 +760,7 @@ def test_a_state_may_hold_arrays():
     assert loaded["empty"].shape == (0, 2)
 
 
+@pytest.mark.oracle_torch
 def test_a_tensor_in_a_state_is_a_tensor_again():
     torch = pytest.importorskip("torch")
     feed, source = bound(Odd({"g": torch.arange(3, dtype=torch.uint8)})), Odd({})
