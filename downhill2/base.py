@@ -405,7 +405,9 @@ class Optimizer(Persistent, Rule):
             settings.check_end()
         monitors = settings.monitors(fit.problem)
         parsed = self.hyper.parse(rest, NAMES)
-        data, valid_data = (d.bind(self.inputs) for d in settings.feeding.datasets(train, valid))
+        dataset, valid_dataset = settings.feeding.datasets(train, valid)
+        data = dataset.bind(self.inputs)
+        valid_data = data if valid_dataset is dataset else valid_dataset.bind(self.inputs)
         self._check_reach(parsed)
         with self.hyper.tried(parsed):
             session = Session(fit, settings, monitors, data, valid_data, self.history, self)

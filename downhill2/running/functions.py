@@ -98,6 +98,7 @@ class Steps:
             function = _noting(function, tally.losses)
         totals = [tally.sums.get(name, 0.0) for name in names]
         made, rows, last = 0, tally.rows, len(names)
+        places = range(last)
         try:
             for arrays, weight in batches:
                 values = function(*arrays)
@@ -106,7 +107,7 @@ class Steps:
                     return
                 made += 1
                 rows += weight
-                for i in range(last):
+                for i in places:
                     totals[i] += weight * float(values[i])
                 if made == most or halt():
                     return
