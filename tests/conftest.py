@@ -32,6 +32,8 @@ def pytest_configure(config):
     # Where PyTensor was installed by pip, its C linker finds no BLAS and says so once. These tests compile to
     # Python and Numba code, which never calls that BLAS.
     config.addinivalue_line("filterwarnings", "ignore:PyTensor could not link to a BLAS:UserWarning")
+    # PyTensor silences this of Numba when it first compiles something, which may be inside another test.
+    config.addinivalue_line("filterwarnings", "ignore:.*is faster on contiguous arrays")
 
 
 @pytest.hookimpl(wrapper=True)
