@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,24 @@ def epochs(rows: int, size: int, batches: Callable[[], Iterable[Any]]) -> Conten
 
 def dataset(x: np.ndarray, size: int) -> Contender:
     """downhill2's Dataset, as its loop reads it."""
-    import pytensor.tensor as pt
-
     from downhill2 import Dataset
 
-    feed = Dataset([x], batch_size=size, rng=0).bind([pt.tensor("x", dtype=x.dtype.name, shape=(None, None))])
-    return epochs(len(x), size, lambda: (batch for (batch,), _ in feed.train()))
+    return feeding(Dataset([x], batch_size=size, rng=0), len(x), size)
+
+
+def parquet_dataset(path: str, rows: int, size: int) -> Contender:
+    """downhill2's Dataset of a Parquet file: row groups in order, some of them mixed."""
+    from downhill2 import Dataset
+
+    return feeding(Dataset.from_parquet(path, batch_size=size, rng=0), rows, size)
+
+
+def feeding(data: Any, rows: int, size: int) -> Contender:
+    """Return what a Dataset of one float32 matrix brings."""
+    import pytensor.tensor as pt
+
+    feed = data.bind([pt.tensor("x", dtype="float32", shape=(None, None))])
+    return epochs(rows, size, lambda: (batch for (batch,), _ in feed.train()))
 
 
 def gather(x: np.ndarray, size: int) -> Contender:
@@ -63,6 +75,46 @@ def batch_sampler(x: np.ndarray, size: int) -> Contender:
     return loading(
         x, size, lambda data: td.DataLoader(data, None, sampler=td.BatchSampler(td.RandomSampler(data), size, False))
     )
+
+
+def parquet_loader(path: str, rows: int, size: int) -> Contender:
+    """A DataLoader of torch over row groups, in random order and shuffled: what its users write by hand."""
+    import torch.utils.data as td
+
+    class RowGroups(td.IterableDataset):  # type: ignore[type-arg]
+        def __iter__(self) -> Iterator[Any]:
+            return batches_of(path, size, np.random.default_rng(0))
+
+    loader = td.DataLoader(RowGroups(), batch_size=None)
+    return epochs(rows, size, lambda: loader)
+
+
+def parquet_groups(path: str, rows: int, size: int) -> Contender:
+    """What any reader has to do: read the row groups into arrays."""
+    from pyarrow.parquet import ParquetFile
+
+    def batches() -> Iterable[np.ndarray]:
+        file = ParquetFile(path)
+        for group in range(file.num_row_groups):
+            yield np.column_stack([c.to_numpy() for c in file.read_row_group(group).columns])
+
+    return epochs(rows, size, batches)
+
+
+def batches_of(path: str, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield batches that do not end at the ends of row groups."""
+    from pyarrow.parquet import ParquetFile
+
+    file = ParquetFile(path)
+    left = np.empty((0, file.metadata.num_columns), "f")
+    for group in rng.permutation(file.num_row_groups):
+        read = np.column_stack([c.to_numpy() for c in file.read_row_group(group).columns])
+        left = np.concatenate([left, rng.permutation(read)])
+        whole = len(left) // size * size
+        yield from np.split(left[:whole], whole // size) if whole else ()
+        left = left[whole:]
+    if len(left):
+        yield left
 
 
 def loading(x: np.ndarray, size: int, loader: Callable[[Any], Iterable[Any]]) -> Contender:
