@@ -14,6 +14,7 @@ import numpy as np
 import pytensor
 
 from . import intrinsics, private
+from .parallel import Split
 from .program import Program
 from .source import INDENT, Kernel
 
@@ -47,22 +48,45 @@ def _statements(program: Program, scope: dict[str, Any], keys: list[tuple[str, s
     kernels = [line for line in program.main.lines if isinstance(line, Kernel)]
     texts = {id(kernel): kernel.function("loops") for kernel in kernels}
     count = Counter(texts.values())
-    names: dict[str, str] = {}
+    shared = _Shared(scope, keys)
     lines: list[str] = []
     for number, line in enumerate(program.main.lines):
         if isinstance(line, str):
             lines.append(line)
             continue
         text = texts[id(line)]
-        if count[text] == 1 and len(kernels) <= INLINE_UP_TO:
+        if line.split is not None:
+            lines += line.split.call(shared.split(line.split, text), shared.loops(text))
+        elif count[text] == 1 and len(kernels) <= INLINE_UP_TO:
             lines += line.inline(number)
-            continue
-        if text not in names:
-            names[text] = f"loops_{len(names)}"
-            keys.append((names[text], key_of(text)))
-            scope[names[text]] = private.compiled(text, "loops", scope, key_of(text), entry=False)
-        lines.append(line.call(names[text]))
+        else:
+            lines.append(line.call(shared.loops(text)))
     return lines
+
+
+class _Shared:
+    """Functions that the generated one calls, one for each text."""
+
+    def __init__(self, scope: dict[str, Any], keys: list[tuple[str, str | None]]) -> None:
+        self._scope, self._keys = scope, keys
+        self._names: dict[tuple[str, ...], str] = {}
+
+    def loops(self, text: str) -> str:
+        """Return the name of a function of loops."""
+        return self._name("loops", text)
+
+    def split(self, split: Split, loops: str) -> str:
+        """Return the name of a function that runs those loops by several threads."""
+        blocks = self._name("blocks", split.blocks(), loops, loops=self._scope[self.loops(loops)])
+        return self._name("split", split.function(), split.blocks(), loops, blocks=self._scope[blocks])
+
+    def _name(self, kind: str, *texts: str, **within: Any) -> str:
+        if texts not in self._names:
+            name, key = f"{kind}_{len(self._names)}", key_of(*texts)
+            self._scope[name] = private.compiled(texts[0], kind, self._scope | within, key, entry=False)
+            self._keys.append((name, key))
+            self._names[texts] = name
+        return self._names[texts]
 
 
 def key_of(*parts: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import site
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +45,7 @@ def blas_library() -> str:
 
 
 def use_blas(name: str) -> None:
-    """Choose the BLAS library of every generated function, also of those compiled already, for this process.
+    """Choose the BLAS library of all functions that are generated from now on, in this process.
 
     Parameters
     ----------
@@ -57,6 +58,14 @@ def use_blas(name: str) -> None:
         If the name is neither.
     OSError
         If MKL is not installed or does not load.
+
+    Notes
+    -----
+    MKL runs on the threads of OpenMP: GNU's where that is installed, as Numba's threads are the same and large loops
+    may run on all cores too, else Intel's. ``MKL_THREADING_LAYER`` in the environment wins. ``MKL_NUM_THREADS`` or
+    ``OMP_NUM_THREADS`` limits them. Results repeat bit for bit on one machine with one number of threads if
+    ``MKL_CBWR=COMPATIBLE`` or ``MKL_CBWR=AUTO,STRICT`` stands in the environment before the process starts; otherwise
+    the last bits of a product may depend on where in memory its arrays lie.
     """
     global _current
     if name not in LIBRARIES:
@@ -86,15 +95,20 @@ def _scipy() -> Callable[[str], int]:
 
 
 def _mkl_path() -> Path | None:
-    """Return the file of MKL's single library in this environment."""
-    for folder, pattern in (
-        ("lib", "libmkl_rt.so*"),
-        ("lib", "libmkl_rt*.dylib"),
-        ("Library/bin", "mkl_rt*.dll"),
-    ):
-        for path in sorted(Path(sys.prefix, folder).glob(pattern)):
-            return path
+    """Return the file of MKL's single library in this environment, or installed for this user."""
+    for prefix in (sys.prefix, site.getuserbase()):
+        for pattern in ("lib/libmkl_rt.so*", "lib/libmkl_rt*.dylib", "Library/bin/mkl_rt*.dll"):
+            for path in sorted(Path(prefix).glob(pattern)):
+                return path
     return None
+
+
+def _loads(name: str) -> bool:
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True
 
 
 def _mkl() -> Callable[[str], int]:
@@ -102,9 +116,13 @@ def _mkl() -> Callable[[str], int]:
     path = _mkl_path()
     if path is None:
         raise OSError("MKL is not installed; pip install mkl")
-    # Intel's own layer wants its OpenMP library; torch or scikit-learn may have loaded another
-    os.environ.setdefault("MKL_THREADING_LAYER", "GNU")
+    if "ILP64" in os.environ.get("MKL_INTERFACE_LAYER", ""):
+        raise OSError("MKL_INTERFACE_LAYER must be LP64, whose integers have 32 bits")
+    os.environ.setdefault("MKL_THREADING_LAYER", "GNU" if _loads("libgomp.so.1") else "INTEL")
     library = ctypes.CDLL(str(path))
+    # it loads this one at its first product, and ends the process where there is none
+    if not list(path.parent.glob("*mkl_core*")):
+        raise OSError("its file mkl_core is missing")
 
     def address(routine: str) -> int:
         pointer = ctypes.cast(getattr(library, f"{routine}_"), ctypes.c_void_p).value

@@ -9,7 +9,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from . import memory
+from . import memory, private
 from .assemble import assemble
 from .linker import log_fallback
 from .plan import ALIGNMENT
@@ -17,6 +17,10 @@ from .program import Layout, Program
 
 SMALL = 4096
 """Bytes up to which an output is computed in a buffer and copied: faster than asking for a new array's address."""
+
+
+IN_ORDER = 0x0101
+"""Flags of NumPy: C-contiguous and aligned."""
 
 
 class Frame:
@@ -28,9 +32,11 @@ class Frame:
         self.address = int(self.table.ctypes.data)
         self.seen: list[Any] = [None] * len(inputs)
         self.used: list[Any] = [None] * len(inputs)
-        self.buffers = [np.empty(shape, dtype) for shape, dtype in layout.outputs]
+        self.known: list[tuple[Any, Any, int] | None] = [None] * len(inputs)
+        self.buffers = [memory.apart(shape, dtype) for shape, dtype in layout.outputs]
         self.large = [k for k, buffer in enumerate(self.buffers) if buffer.nbytes > SMALL]
-        self.workspace = np.empty(layout.workspace + ALIGNMENT, np.uint8)
+        self.returns = [("large" if kind == "output" and k in self.large else kind, k) for kind, k in layout.returns]
+        self.workspace = memory.apart([layout.workspace + ALIGNMENT], np.uint8)
         self.places: dict[int, list[tuple[int, int | None]]] = {i: [] for i in range(len(inputs))}
         self.output_at: dict[int, int] = {}
         self.rooms: list[int] = []
@@ -44,13 +50,13 @@ class Frame:
             self.places[what].append((position, axis))
         elif kind == "output":
             self.output_at[what] = position
-            self.table[position] = self.buffers[what].ctypes.data
+            self.table[position] = private.pointer(self.buffers[what])
         elif kind == "constant":
-            self.table[position] = what.ctypes.data
+            self.table[position] = private.pointer(what)
         elif kind == "room":
             self.rooms.append(position)
         elif kind == "workspace":
-            self.table[position] = -(-self.workspace.ctypes.data // ALIGNMENT) * ALIGNMENT
+            self.table[position] = -(-private.pointer(self.workspace) // ALIGNMENT) * ALIGNMENT
 
     def bind(self, index: int, array: Any) -> None:
         """Take a new array for an input: check it, copy it if its layout is not ours, note its address."""
@@ -59,31 +65,53 @@ class Frame:
             return
         check_array(self.inputs[index], index, array)
         flags = array.flags
-        fits = flags.c_contiguous and flags.aligned and (flags.writeable or index not in self.layout.destroyed)
-        self.used[index] = array if fits else np.array(array, order="C")
+        fits = flags.c_contiguous and flags.aligned
+        if index in self.layout.destroyed:
+            fits = fits and flags.writeable and memory.is_apart(array)
+        self.used[index] = array if fits else memory.moved_apart(array)
         # the copy must follow the original: it is made anew at the next call
         self.seen[index] = array if fits else None
+        address = private.pointer(self.used[index])
         for position, axis in self.places[index]:
-            self.table[position] = self.used[index].ctypes.data if axis is None else array.shape[axis]
+            self.table[position] = address if axis is None else array.shape[axis]
+        at = [position for position, axis in self.places[index] if axis is None]
+        plain = type(array) is np.ndarray and len(at) == 1 and index not in self.layout.destroyed
+        self.known[index] = (array.dtype, array.shape, at[0]) if plain else None
+
+    def rebind(self, index: int, array: Any) -> None:
+        """Take a new array for an input; quick where it is like the one before, as batches are."""
+        known = self.known[index]
+        if known is not None:
+            dtype, shape, position = known
+            # not ``==``: only what needs no more checks
+            alike = type(array) is np.ndarray and array.dtype is dtype and array.shape == shape
+            if alike and array.flags.num & IN_ORDER == IN_ORDER:
+                self.table[position] = private.pointer(array)
+                self.seen[index] = self.used[index] = array
+                return
+        self.bind(index, array)
 
     def run(self, kernel: Any, args: Sequence[Any]) -> list[Any]:
         """Call compiled code and return one array per output."""
-        seen, table = self.seen, self.table
+        seen = self.seen
         for index, array in enumerate(args):
             if array is not seen[index]:
-                self.bind(index, array)
+                self.rebind(index, array)
         for k in self.large:
-            shape, dtype = self.layout.outputs[k]
-            self.buffers[k] = fresh = np.empty(shape, dtype)
-            table[self.output_at[k]] = fresh.ctypes.data
+            self.buffers[k] = fresh = memory.apart(*self.layout.outputs[k])
+            self.table[self.output_at[k]] = private.pointer(fresh)
         objects = kernel(self.address, *[args[index] for index in self.layout.passed])
-        results = []
-        for kind, k in self.layout.returns:
-            if kind == "output":
-                results.append(self.buffers[k] if k in self.large else self.buffers[k].copy())
-            else:
-                results.append(self.used[k] if kind == "input" else objects[k])
-        return results
+        used, buffers = self.used, self.buffers
+        return [
+            used[k]
+            if kind == "input"
+            else buffers[k].copy()
+            if kind == "output"
+            else buffers[k]
+            if kind == "large"
+            else objects[k]
+            for kind, k in self.returns
+        ]
 
 
 def check_array(variable: Any, index: int, array: Any) -> None:
@@ -128,6 +156,20 @@ class GeneratedFunction:
         if self._function is None:
             self._function = self._compiled(args)
         return self._function(*args)
+
+    def address(self) -> int:
+        """Return where the machine code is, compiled now if need be, that takes the address of a table.
+
+        Raises
+        ------
+        ValueError
+            If PyTensor's own function runs in its place.
+        """
+        if self._function is None:
+            self._function = self._compiled(())
+        if self._function != self._run:
+            raise ValueError("function must run as it was generated")
+        return private.address_of(self.kernel)
 
     def _compiled(self, args: Sequence[Any]) -> Callable[..., Any]:
         """Compile now, so that a failure is known before anything has run."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from pytensor.tensor.elemwise import Elemwise
 
 from . import scalars
+from .emit_reduce import Fold
+from .parallel import Split
 from .program import Program, emits
 from .source import Block, Kernel, stored
-from .values import Dim, Value, merge_axes, offset
+from .values import Dim, Unsupported, Value, merge_axes, offset, times
 
 
 @emits(Elemwise)
@@ -22,14 +25,29 @@ def elemwise(program: Program, node: Any) -> None:
     if all(size == 1 for size in shape):
         _single(program, node, values)
         return
+    folds = _folds(program, node)
     for part in _independent_parts(node):
-        _Loops(program, node, values, shape, part).write()
+        _Loops(program, node, values, shape, part, folds).write()
 
 
 def dry_run(node: Any) -> None:
     """Raise Unsupported if the scalar operation has no rule, before anything is written."""
     operands = [("x", variable.dtype) for variable in node.inputs]
     scalars.write(Block(), node.op.scalar_op, operands, [variable.dtype for variable in node.outputs])
+
+
+def _folds(program: Program, node: Any) -> dict[int, Fold]:
+    """Return the outputs of which only a total is needed, a number: they are never written to memory."""
+    folds: dict[int, Fold] = {}
+    for position, variable in enumerate(node.outputs):
+        if variable in program.only_reduced:
+            try:
+                fold = Fold.of(program.only_reduced[variable])
+            except Unsupported:
+                continue
+            if fold.defined_when_empty:
+                folds[position] = fold
+    return folds
 
 
 def common_shape(program: Program, node: Any) -> tuple[Dim, ...]:
@@ -85,34 +103,69 @@ class _Loops:
     """The loop nest of some outputs of one Elemwise."""
 
     def __init__(
-        self, program: Program, node: Any, values: Sequence[Value], shape: Sequence[Dim], part: Sequence[int]
+        self,
+        program: Program,
+        node: Any,
+        values: Sequence[Value],
+        shape: Sequence[Dim],
+        part: Sequence[int],
+        folds: dict[int, Fold],
     ) -> None:
         self.program, self.node, self.shape, self.part = program, node, shape, part
+        self.folds = {position: fold for position, fold in folds.items() if position in part}
         self.kernel = Kernel()
         used = self._used_inputs()
         repeated = [all(variable.type.broadcastable) for variable in node.inputs]
         self.numbers = {i: program.number(values[i]) for i in used if repeated[i]}
         self.arrays = {i: program.in_memory(values[i]) for i in used if not repeated[i]}
-        self.targets = [self._target(position) for position in part]
+        self.targets = {position: self._target(position) for position in part if position not in folds}
         self.operands: dict[int, scalars.Operand] = {
-            i: (self.kernel.take(number, "s"), values[i].dtype) for i, number in self.numbers.items()
+            i: (self.kernel.number(number, values[i].dtype), values[i].dtype) for i, number in self.numbers.items()
         }
 
     def write(self) -> None:
         """Write loads, the operation and stores, and append the loops to the program."""
         kernel = self.kernel
         strides = [self._strides(i, value) for i, value in self.arrays.items()]
-        shape, merged = merge_axes(self.shape, [*strides, *(target.strides for target in self.targets)])
+        shape, merged = merge_axes(self.shape, [*strides, *(target.strides for target in self.targets.values())])
         loops, steps = kernel.sizes(shape), [kernel.sizes(operand) for operand in merged]
+        totals = {position: kernel.new("r") for position in self.folds}
+        for position, total in totals.items():
+            kernel.put(f"{total} = {self.folds[position].start}")
         indices: list[str] = []
         self._load(indices, steps)
         for size in loops:
             indices.append(kernel.open(size))
             self._load(indices, steps)
-        for target, own, result in zip(self.targets, steps[len(self.arrays) :], self._results(), strict=True):
-            element = stored(scalars.cast(result, target.dtype), target.dtype)
+        self._store(indices, steps, totals)
+        if self.program.elements(times(*shape)) >= (self.program.parallel_from or math.inf):
+            self._split(loops, steps)
+        self._finish(totals)
+
+    def _store(self, indices: Sequence[str], steps: Sequence[Sequence[Dim]], totals: dict[int, str]) -> None:
+        """Write the operation, and what becomes of its results."""
+        kernel, results = self.kernel, dict(zip(self.part, self._results(), strict=True))
+        for (position, target), own in zip(self.targets.items(), steps[len(self.arrays) :], strict=True):
+            element = stored(scalars.cast(results[position], target.dtype), target.dtype)
             kernel.put(f"{kernel.pointer(target)}[{offset(indices, own)}] = {element}")
-        self.program.add(kernel)
+        for position, fold in self.folds.items():
+            fold.into(kernel, totals[position], scalars.cast(results[position], fold.dtype))
+
+    def _split(self, loops: Sequence[Dim], steps: Sequence[Sequence[Dim]]) -> None:
+        """Let several threads run the loop, if that changes nothing: it is one loop, and totals are of booleans."""
+        folds = list(self.folds.values())
+        if all(step == [1] for step in steps) and all(fold.accumulator == "bool" for fold in folds):
+            self.kernel.split = Split.of(self.program, self.kernel, str(loops[0]), folds)
+
+    def _finish(self, totals: dict[int, str]) -> None:
+        """Append the loops to the program, and say what their totals are."""
+        names = {position: self.program.main.new("s") for position in totals}
+        for position, total in totals.items():
+            self.kernel.give(total, names[position])
+        self.program.add(self.kernel)
+        for position, name in names.items():
+            reduced = self.program.only_reduced[self.node.outputs[position]].outputs[0]
+            self.program.scalar(reduced, scalars.cast((name, self.folds[position].accumulator), reduced.dtype))
 
     def _load(self, indices: Sequence[str], steps: Sequence[Sequence[Dim]]) -> None:
         """Read the arrays that no loop further inside moves along."""

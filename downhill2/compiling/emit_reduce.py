@@ -13,7 +13,7 @@ from pytensor.tensor.special import LogSoftmax, Softmax
 
 from . import scalars
 from .program import Program, emits
-from .source import Kernel, stored
+from .source import Block, Kernel, stored
 from .values import FLOATS, Dim, Unsupported, Value, merge_axes, offset, total
 
 NEUTRAL = {"Add": 0, "Mul": 1, "AND": -1, "OR": 0, "XOR": 0}
@@ -38,15 +38,16 @@ def neutral(op: Any, dtype: str) -> str:
 def reduce(program: Program, node: Any) -> None:
     """Reduce over some axes, in loops ordered by which axis lies closest in memory."""
     op, variable, output = node.op, node.inputs[0], node.outputs[0]
+    if program.known(output):  # the loop that computes the elements has folded them
+        return
     axes = tuple(range(variable.type.ndim)) if op.axis is None else op.axis
-    accumulator = getattr(op, "acc_dtype", None) or output.dtype
-    fold = Fold(op.scalar_op, variable.dtype, accumulator)
+    fold = Fold.of(node)
     x = program.value(variable)
     if not fold.defined_when_empty and not getattr(op, "initial", False):
         refuse_empty(program, [x.shape[axis] for axis in axes])
     if all(size == 1 for size in x.shape):
-        number = program.main.let(scalars.cast((program.number(x), x.dtype), accumulator))
-        program.scalar(output, scalars.cast((number, accumulator), output.dtype))
+        number = program.main.let(scalars.cast((program.number(x), x.dtype), fold.accumulator))
+        program.scalar(output, scalars.cast((number, fold.accumulator), output.dtype))
         return
     x = program.in_memory(x)
     kept = [axis for axis in range(len(x.shape)) if axis not in axes]
@@ -84,12 +85,18 @@ class Fold:
         self.start = neutral(op, accumulator)
         scalars.write(Kernel(), op, [("x", accumulator), ("y", dtype)], [accumulator])
 
+    @classmethod
+    def of(cls, node: Any) -> Fold:
+        """Return the step of a CAReduce."""
+        dtype = node.outputs[0].dtype
+        return cls(node.op.scalar_op, node.inputs[0].dtype, getattr(node.op, "acc_dtype", None) or dtype)
+
     @property
     def defined_when_empty(self) -> bool:
         """Whether no elements have a total, as with sums."""
         return type(self.op).__name__ in NEUTRAL
 
-    def into(self, kernel: Kernel, total: str, element: str) -> None:
+    def into(self, kernel: Block, total: str, element: str) -> None:
         """Write the statement that adds an element to the total."""
         operands = [(read_again(total, self.accumulator), self.accumulator), (element, self.dtype)]
         [(result, _)] = scalars.write(kernel, self.op, operands, [self.accumulator])

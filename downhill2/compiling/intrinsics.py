@@ -20,7 +20,7 @@ from .blas import symbol
 from .private import intrinsic
 
 PLAIN = (
-    *("data", "entry", "in_c_order", "keep", "select", "shifted"),
+    *("address", "data", "entry", "in_threads", "in_c_order", "keep", "select", "shifted"),
     *("rounded_ceil", "rounded_floor", "rounded_rint", "rounded_trunc"),
 )
 """Intrinsics that generated source calls by these names; others are made for types (see :meth:`Program.tool`)."""
@@ -90,6 +90,28 @@ def array(dtype: str) -> Any:
     return fixed(types.CPointer(element)(types.intp, types.intp), generate)
 
 
+@intrinsic
+def address(typing: Any, pointer: Any) -> Any:
+    """Return the address that a pointer holds."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ptrtoint(args[0], I64)
+
+    return types.intp(pointer), generate
+
+
+@intrinsic
+def in_threads(typing: Any, function: Any, threads: Any, data: Any) -> Any:
+    """Call ``function(first, count, data)`` in several threads, which share as many blocks as there are threads."""
+    found = function.get_call_type(typing, (types.intp,) * 3, {})
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        private.in_threads(context, builder, function.dispatcher.overloads[found.args], *args[1:])
+        return context.get_dummy_value()
+
+    return types.none(function, types.intp, types.intp), generate
+
+
 @cache
 def block(dtype: str) -> Any:
     """Return the intrinsic ``(workspace, offset in bytes) -> pointer``."""
@@ -117,12 +139,14 @@ def room(dtype: str) -> Any:
         with builder.if_then(builder.icmp_signed(">", nbytes, builder.load(second)), likely=False):
             kind = ir.FunctionType(I64, [I64, I64])
             resize = cgutils.get_or_insert_function(builder.module, kind, memory.RESIZE)
-            address = builder.call(resize, [builder.load(first), nbytes])
+            whole = builder.add(nbytes, ir.Constant(I64, memory.GAP))
+            address = builder.call(resize, [builder.load(first), whole])
             with builder.if_then(builder.icmp_signed("==", address, ir.Constant(I64, 0)), likely=False):
                 context.call_conv.return_user_exc(builder, MemoryError, ("an array does not fit into memory",))
             builder.store(address, first)
             builder.store(nbytes, second)
-        return builder.inttoptr(builder.load(first), context.get_data_type(element).as_pointer())
+        start = builder.add(builder.load(first), ir.Constant(I64, memory.GAP))
+        return builder.inttoptr(start, context.get_data_type(element).as_pointer())
 
     return fixed(types.CPointer(element)(*[types.intp] * 3), generate)
 

@@ -17,11 +17,13 @@ class FunctionLinker(NumbaLinker):  # type: ignore[misc]  # PyTensor has no anno
     ----------
     products : bool, optional
         Whether matrix products call BLAS directly. Default True; else they are PyTensor's kernels.
+    parallel : bool, optional
+        Whether large loops run on all cores where that pays. Default True.
     """
 
-    def __init__(self, *, products: bool = True) -> None:
+    def __init__(self, *, products: bool = True, parallel: bool = True) -> None:
         super().__init__()
-        self.products = products
+        self.products, self.parallel = products, parallel
 
     def fgraph_convert(self, fgraph: Any, order: Any = None, storage_map: Any = None, **kwargs: Any) -> Any:
         """Return what :meth:`jit_compile` takes."""
@@ -46,13 +48,29 @@ class FunctionLinker(NumbaLinker):  # type: ignore[misc]  # PyTensor has no anno
     def _generated(self, plain: Any, fgraph: Any, order: Any, storage_map: Any) -> Any:
         # Numba is imported when something is compiled, not with downhill2
         from . import blas, emitters, memory
+        from . import parallel as threads
         from .caller import GeneratedFunction
 
         blas.blas_library()
         memory.register()
         nodes = list(order or fgraph.toposort())
-        program = emitters.Program(fgraph.inputs, fgraph.outputs, nodes, storage_map, products=self.products)
+        least = threads.worth_from(nodes) if self.parallel else None
+        program = emitters.Program(
+            fgraph.inputs, fgraph.outputs, nodes, storage_map, products=self.products, parallel_from=least
+        )
         return GeneratedFunction(program, plain)
+
+
+def many_updates(function: Any, sources: Any, size: int, count: int | None = None) -> Any:
+    """Return what makes many updates of a ``pytensor.function`` in one call, None if each is to have its own.
+
+    Parameters and result are those of `running.functions.Many`.
+    """
+    if not isinstance(getattr(getattr(function, "maker", None), "linker", None), FunctionLinker):
+        return None
+    from .many import many  # imports Numba
+
+    return many(function, sources, size, count)
 
 
 def log_fallback(error: Exception) -> None:

@@ -13,7 +13,7 @@ from .linker import FunctionLinker
 EXCLUDED = ("fuse_indexed_into_elemwise", "inline_symbolic_for_fusion", "merge_inlined_symbolic")
 
 
-def fast_mode(base: Any = None, *, fused: bool = True, products: bool = True) -> Mode:
+def fast_mode(base: Any = None, *, fused: bool = True, products: bool = True, parallel: bool = True) -> Mode:
     """Return a mode that compiles a whole graph as one generated function.
 
     It computes what PyTensor's Numba mode computes, to rounding, in place where that one works in place. The
@@ -29,6 +29,10 @@ def fast_mode(base: Any = None, *, fused: bool = True, products: bool = True) ->
     products : bool, optional
         Whether matrix products of float32 and float64 call BLAS directly (see :func:`use_blas`), without
         copying transposed operands. Default True; else they are PyTensor's kernels.
+    parallel : bool, optional
+        Whether loops over very many elements run on all cores: over 2 million where the graph has no matrix product,
+        over 150,000 where products go through MKL (see :func:`blas_library`). Default True. They compute the same,
+        bit for bit.
 
     Returns
     -------
@@ -45,4 +49,4 @@ def fast_mode(base: Any = None, *, fused: bool = True, products: bool = True) ->
         raise ValueError(f"base must be a mode with the Numba linker, got {base}")
     if not fused:
         return base
-    return Mode(FunctionLinker(products=products), base.provided_optimizer.excluding(*EXCLUDED))
+    return Mode(FunctionLinker(products=products, parallel=parallel), base.provided_optimizer.excluding(*EXCLUDED))

@@ -7,6 +7,7 @@ from math import prod
 from typing import Any
 
 from pytensor.graph.basic import Constant
+from pytensor.tensor.elemwise import CAReduce
 from pytensor.tensor.type import TensorType
 
 ALIGNMENT = 64
@@ -52,6 +53,20 @@ def landings(inputs: Sequence[Any], outputs: Sequence[Any]) -> dict[Any, Any]:
         if known and variable not in inputs and _same_room(variable, output):
             result.setdefault(variable, output)
     return result
+
+
+def only_reduced(nodes: Sequence[Any], outputs: Sequence[Any]) -> dict[Any, Any]:
+    """Return the variables that nothing reads but one reduction to a single number: ``{variable: that node}``."""
+    readers: dict[Any, list[Any]] = {output: [None] for output in outputs}
+    for node in nodes:
+        for variable in node.inputs:
+            readers.setdefault(variable, []).append(node)
+    sole = {variable: nodes[0] for variable, nodes in readers.items() if len(nodes) == 1 and nodes[0] is not None}
+    return {variable: node for variable, node in sole.items() if _is_full_reduction(node)}
+
+
+def _is_full_reduction(node: Any) -> bool:
+    return isinstance(node.op, CAReduce) and node.outputs[0].type.ndim == 0
 
 
 def _same_room(variable: Any, output: Any) -> bool:

@@ -6,13 +6,18 @@ PyTensor's plain Numba path takes over; the tests that compare both paths notice
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from typing import Any
 
 import numba.extending
+import numpy as np
 import pytensor
+from llvmlite import ir
+from numba.core import cgutils, types
 from numba.core.imputils import impl_ret_borrowed
 from numba.np.arrayobj import _empty_nd_impl, populate_array
+from numba.np.ufunc import parallel
 from pytensor.link.numba.cache import compile_numba_function_src
 from pytensor.link.numba.dispatch.basic import (
     cache_key_for_constant,
@@ -20,6 +25,8 @@ from pytensor.link.numba.dispatch.basic import (
     numba_njit,
     numba_typify,
 )
+
+from .pipeline import Pipeline
 
 intrinsic: Callable[[Callable[..., Any]], Any] = numba.extending.intrinsic
 
@@ -39,7 +46,15 @@ def borrowed_reference(context: Any, builder: Any, kind: Any, value: Any) -> Any
     return impl_ret_borrowed(context, builder, kind, value)
 
 
-def compiled(source: str, name: str, scope: dict[str, Any], key: str | None, *, entry: bool) -> Any:
+def compiled(
+    source: str,
+    name: str,
+    scope: dict[str, Any],
+    key: str | None,
+    *,
+    entry: bool,
+    exact: bool = False,
+) -> Any:
     """Return the Numba function of a source text, compiled at its first call and kept on disk under ``key``.
 
     Parameters
@@ -54,16 +69,89 @@ def compiled(source: str, name: str, scope: dict[str, Any], key: str | None, *, 
         Identifies the machine code in PyTensor's Numba cache; None: not kept, as when ``config.numba__cache`` is off.
     entry
         Whether Python calls it (else only compiled code does).
+    exact
+        Whether products and sums are rounded one by one, as Python does it.
     """
     function = compile_numba_function_src(source, name, scope, cache_key=key)
     return numba_njit(
         function,
+        fastmath=False if exact else None,
         final_function=entry,
         no_cfunc_wrapper=True,
         cache=key is not None and pytensor.config.numba__cache,
         error_model="numpy",
         boundscheck=False,
+        pipeline_class=Pipeline,
     )
+
+
+def address_of(function: Any) -> int:
+    """Return where the machine code of a function is that `compiled` returned and that takes one integer."""
+    made = function.overloads[(types.int64,)]
+    address: int = made.library.get_pointer_to_function(made.fndesc.llvm_func_name)
+    if not address:
+        raise ValueError("the machine code of a function must have an address")
+    return address
+
+
+def call_at(context: Any, builder: Any, address: Any, argument: Any) -> None:
+    """Call the function at an address, inside an intrinsic; what it raises, the caller raises."""
+    convention = context.call_conv
+    kind = convention.get_function_type(types.none, (types.intp,))
+    function = builder.inttoptr(address, kind.as_pointer())
+    status, _ = convention.call_function(builder, function, types.none, (types.intp,), [argument])
+    with cgutils.if_unlikely(builder, status.is_error):
+        convention.return_status_propagate(builder, status)
+
+
+def data_of(array: np.ndarray) -> int:
+    """Return the address of an array's elements."""
+    return int(array.ctypes.data)
+
+
+def data_in(array: np.ndarray) -> int:
+    """Return the address of an array's elements from where NumPy keeps it: ten times faster."""
+    address: int = _integer_at(id(array) + object.__basicsize__).value
+    return address
+
+
+_integer_at = ctypes.c_ssize_t.from_address
+_sample = np.zeros(3)[1:]
+pointer = data_in if data_in(_sample) == data_of(_sample) else data_of
+
+
+def launch_threads() -> None:
+    """Start Numba's threads, once per process, in whichever of its layers is configured."""
+    parallel._launch_threads()
+
+
+def in_threads(context: Any, builder: Any, blocks: Any, threads: Any, data: Any) -> None:
+    """Let Numba's threads call a function ``(first, count, data)``, inside an intrinsic, for all blocks.
+
+    `blocks` is its compiled result. Numba's layers call what has the signature of a generalised ufunc, with a share
+    of the elements of its arguments. Ours has one argument, of one byte an element, at address 0: a block's number.
+    """
+    byte, size = ir.IntType(8).as_pointer(), ir.IntType(64)
+    kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), size.as_pointer(), size.as_pointer(), byte])
+    share = ir.Function(builder.module, kind, builder.module.get_unique_name("downhill2_share"))
+    share.linkage = "internal"
+    inside = ir.IRBuilder(share.append_basic_block())
+    first = inside.ptrtoint(inside.load(share.args[0]), size)
+    arguments = [first, inside.load(share.args[1]), inside.ptrtoint(share.args[3], size)]
+    context.add_linking_libs([blocks.library])
+    context.call_internal_no_propagate(inside, blocks.fndesc, blocks.signature, arguments)
+    inside.ret_void()
+    cells = [cgutils.alloca_once_value(builder, value) for value in (ir.Constant(byte, None), threads, size(1))]
+    kind = ir.FunctionType(ir.VoidType(), [byte] * 5 + [size] * 3)
+    run = cgutils.get_or_insert_function(builder.module, kind, "numba_parallel_for")
+    pointers = [builder.bitcast(value, byte) for value in (share, *cells)]
+    builder.call(run, [*pointers, builder.inttoptr(data, byte), size(0), size(1), threads])
+
+
+def parts(function: Any) -> tuple[Any, list[list[Any]], dict[int, int]]:
+    """Return what a ``pytensor.function`` runs, the cells of its inputs' values, and which output becomes which."""
+    updates = dict(function.maker.fgraph.update_mapping)
+    return function.vm.jit_fn, [container.storage for container in function.input_storage], updates
 
 
 def kernel_of(node: Any, storage_map: Any) -> tuple[Callable[..., Any], str | None]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any
 
 import numpy as np
 from pytensor.graph.basic import Constant
 
 from . import intrinsics
-from .plan import Workspace, is_tensor, landings, last_reads
+from .plan import Workspace, is_tensor, landings, last_reads, only_reduced
 from .scalars import literal
 from .source import Block, Kernel, read, stored
 from .values import (
@@ -72,6 +73,8 @@ class Program:
         PyTensor's storage cells; handed to PyTensor's own kernels.
     products
         Whether matrix products call BLAS directly (else PyTensor's kernel).
+    parallel_from
+        How many elements a loop must have to run on all cores; None: none does.
     """
 
     def __init__(
@@ -82,9 +85,10 @@ class Program:
         storage_map: Any = None,
         *,
         products: bool = True,
+        parallel_from: int | None = None,
     ) -> None:
         self.inputs, self.outputs, self.nodes = list(inputs), list(outputs), list(nodes)
-        self.storage_map, self.products = storage_map, products
+        self.storage_map, self.products, self.parallel_from = storage_map, products, parallel_from
         self.main = Block()
         self.layout = Layout()
         self.scope: dict[str, Any] = {}
@@ -94,7 +98,9 @@ class Program:
         self._entries: dict[tuple[Any, ...], str] = {}
         self._workspace = Workspace()
         self._sizes = EqualSizes()
+        self._hints: dict[str, int] = {}
         self._landings = landings(inputs, outputs)
+        self.only_reduced = only_reduced(self.nodes, self.outputs)
         self._scratch: list[Storage] = []
         self._held: list[Storage] = []
 
@@ -109,6 +115,10 @@ class Program:
         value.shape = tuple(map(self._sizes.canonical, value.shape))
         value.strides = tuple(map(self._sizes.canonical, value.strides))
         return value
+
+    def known(self, variable: Any) -> bool:
+        """Whether a variable is computed already."""
+        return variable in self._values
 
     def number(self, value: Value) -> str:
         """Return the name of the only element of a value."""
@@ -255,6 +265,15 @@ class Program:
             self._sizes.join(size, first)
         return first
 
+    def elements(self, size: Dim) -> int:
+        """Return how many elements that is with the values that shared variables have now, 0 if nobody knows."""
+        factors = [int(f) if f.lstrip("-").isdigit() else self._hints.get(f, 0) for f in str(size).split("*")]
+        return prod(factors)
+
+    def memory_of(self, array: np.ndarray) -> str:
+        """Return the pointer to an array that lives as long as the function."""
+        return self._address(array.dtype.name, "constant", array)
+
     def tool(self, kind: str, *key: Any) -> str:
         """Return the name of an intrinsic made for these types."""
         name = "_".join([kind, *map(str, key)])
@@ -284,6 +303,8 @@ class Program:
         shape = tuple(
             self.entry("size", index, axis) if size is None else size for axis, size in enumerate(variable.type.shape)
         )
+        [now] = (self.storage_map or {}).get(variable, [None])
+        self._hints.update({str(size): now.shape[axis] for axis, size in enumerate(shape) if now is not None})
         pointer = self._address(variable.dtype, "input", index)
         return self._whole(Storage("input", index, users={None}), variable.dtype, shape, pointer)
 
@@ -292,7 +313,7 @@ class Program:
         if array.size == 1 and variable.dtype in SUPPORTED:
             shape = (1,) * array.ndim
             return Value(variable.dtype, shape, dense_strides(shape), scalar=literal(array.item(), variable.dtype))
-        pointer = self._address(variable.dtype, "constant", np.require(array, requirements=["C", "A"]))
+        pointer = self.memory_of(np.require(array, requirements=["C", "A"]))
         storage = Storage("constant", users={None})
         return Value(variable.dtype, array.shape, dense_strides(array.shape), pointer=pointer, storage=storage)
 

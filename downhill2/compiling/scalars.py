@@ -203,18 +203,19 @@ def expression(block: Block, op: Any, operands: Sequence[Operand], dtype: str) -
     if name not in table:
         raise Unsupported(f"scalar operation {op} on {dtype}")
     names = [block.let(cast(operand, dtype)) for operand in operands]
-    result = chained(table[name], names, f"np.{dtype}")
+    result = chained(block, table[name], names, f"np.{dtype}")
     # Numba computes integers narrower than 64 bits in 64
     return f"np.{dtype}({result})" if dtype in SUPPORTED[1:] and dtype not in FLOATS else result
 
 
-def chained(template: str, names: Sequence[str], constructor: str) -> str:
+def chained(block: Block, template: str, names: Sequence[str], constructor: str) -> str:
     """Fill a template; one for two operands is folded over more of them."""
     if "{1}" not in template or "{2}" in template:
         return template.format(*names, T=constructor)
     result = names[0]
     for name in names[1:]:
-        result = template.format(result if result == names[0] else f"({result})", name, T=constructor)
+        # named, as Python reads no more than 200 nested parentheses
+        result = template.format(block.let(result), name, T=constructor)
     return result
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from .values import Dim, Value, offset
 
@@ -64,7 +65,17 @@ class Block:
 
 
 class Kernel(Block):
-    """Loops over pointers, sizes and numbers that are handed in, so that equal loops have equal text."""
+    """Loops over pointers, sizes and numbers that are handed in, so that equal loops have equal text.
+
+    Attributes
+    ----------
+    dtypes : dict of str to str
+        Of the elements behind each parameter that is a pointer.
+    numbers : dict of str to str
+        dtype of each parameter that is a number of the graph, not a size.
+    split : Split or None
+        How the loop is run by several threads.
+    """
 
     mark = "$"
 
@@ -73,6 +84,9 @@ class Kernel(Block):
         self.parameters: list[str] = []
         self.arguments: list[str] = []
         self.results: list[tuple[str, str]] = []
+        self.dtypes: dict[str, str] = {}
+        self.numbers: dict[str, str] = {}
+        self.split: Any = None
         self._pointers: dict[str, str] = {}
 
     def take(self, argument: str, prefix: str) -> str:
@@ -82,6 +96,12 @@ class Kernel(Block):
         self.arguments.append(argument)
         return name
 
+    def number(self, argument: str, dtype: str) -> str:
+        """Return the parameter for a number."""
+        name = self.take(argument, "s")
+        self.numbers[name] = dtype
+        return name
+
     def pointer(self, value: Value) -> str:
         """Return the parameter for the memory of a value: one for all values that start at the same address.
 
@@ -89,7 +109,8 @@ class Kernel(Block):
         """
         assert value.pointer is not None, "a value must be in memory before a loop reads it"
         if value.pointer not in self._pointers:
-            self._pointers[value.pointer] = self.take(value.pointer, "p")
+            name = self._pointers[value.pointer] = self.take(value.pointer, "p")
+            self.dtypes[name] = value.dtype
         return self._pointers[value.pointer]
 
     def size(self, dim: Dim) -> Dim:

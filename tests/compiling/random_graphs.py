@@ -250,6 +250,19 @@ def reduction(draw: Draw, pool: list[Item]) -> Item | None:
 
 
 @operation
+def folded(draw: Draw, pool: list[Item]) -> Item | None:
+    """Reduce elements that nothing else reads: the loop that computes them may never write them."""
+    x = pick(draw, pool, lambda i: i.exact)
+    y = x and pick(draw, pool, lambda i: i.exact and compatible(x, i))
+    if y is None:
+        return None
+    function, logical = draw.one_of([(pt.all, True), (pt.any, True), (pt.sum, True), (pt.sum, False), (pt.prod, True)])
+    compare = draw.one_of([pt.lt, pt.ge, pt.neq, lambda a, b: pt.isfinite(a / b)])
+    elements = compare(x.variable, y.variable) if logical else pt.add(safe(x), safe(y))
+    return Item(function(elements), (), exact=logical)
+
+
+@operation
 def cumulative(draw: Draw, pool: list[Item]) -> Item | None:
     x = pick(draw, pool, lambda i: len(i.shape) > 0 and i.dtype in ("float32", "float64", "int64"))
     axis = x and draw.one_of([None, *range(len(x.shape))])

@@ -19,6 +19,7 @@ def _undecided(monkeypatch: pytest.MonkeyPatch) -> Any:
     before = blas_library()
     monkeypatch.setattr(blas, "_current", None)
     yield
+    monkeypatch.undo()
     use_blas(before)
 
 
@@ -53,6 +54,7 @@ def test_mkl_that_does_not_load_is_a_warning(
 
 def test_mkl_is_found_where_its_wheel_puts_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(blas.sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(blas.site, "getuserbase", lambda: str(tmp_path / "user"))
     assert blas._mkl_path() is None
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "libmkl_rt.so.2").touch()
@@ -71,19 +73,45 @@ def test_routines_of_mkl_are_taken_by_their_fortran_names(monkeypatch: pytest.Mo
     monkeypatch.setattr(blas, "_mkl_path", lambda: tmp_path / "libmkl_rt.so.2")
     monkeypatch.setattr(blas.ctypes, "CDLL", Library)
     monkeypatch.setenv("MKL_THREADING_LAYER", "GNU")
+    with pytest.raises(OSError, match="mkl_core is missing"):
+        blas._mkl()
+    (tmp_path / "libmkl_core.so.2").touch()
     assert all(blas._mkl()(routine) for routine in blas.ROUTINES)
 
 
+@pytest.mark.parametrize(("has_gnu", "layer"), [(True, "GNU"), (False, "INTEL")])
+def test_mkl_runs_on_the_openmp_that_is_there(
+    has_gnu: bool, layer: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def load(name: str) -> None:
+        if not (has_gnu and name == "libgomp.so.1"):
+            raise OSError("not found")
+
+    monkeypatch.setattr(blas, "_mkl_path", lambda: tmp_path / "libmkl_rt.so.2")
+    monkeypatch.setattr(blas.ctypes, "CDLL", load)
+    monkeypatch.setenv("MKL_THREADING_LAYER", "")  # so that it is restored
+    monkeypatch.delenv("MKL_THREADING_LAYER")
+    with pytest.raises(OSError, match="not found"):
+        blas._mkl()
+    assert blas.os.environ["MKL_THREADING_LAYER"] == layer
+
+
+def test_mkl_with_integers_of_64_bits_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(blas, "_mkl_path", lambda: tmp_path / "libmkl_rt.so.2")
+    monkeypatch.setenv("MKL_INTERFACE_LAYER", "GNU,ILP64")
+    with pytest.raises(OSError, match="must be LP64"):
+        blas._mkl()
+
+
 @pytest.mark.parametrize("library", blas.LIBRARIES)
-def test_a_compiled_function_follows_the_choice(library: str) -> None:
+def test_a_function_made_after_the_choice_follows_it(library: str) -> None:
     x = pt.fmatrix("x")
-    f = compiled([x], [x @ x.T, x @ x[0]])
     values = np.arange(6, dtype="float32").reshape(2, 3)
-    f(values)
     try:
         use_blas(library)
     except OSError:
         pytest.skip("MKL is not installed")
+    f = compiled([x], [x @ x.T, x @ x[0]])
     product, vector = f(values)
     np.testing.assert_allclose(product, values @ values.T)
     np.testing.assert_allclose(vector, values @ values[0])

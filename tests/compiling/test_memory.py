@@ -11,6 +11,8 @@ import pytensor.tensor as pt
 import pytest
 from generated import compiled, details
 
+from downhill2.compiling import private
+
 
 def shared(values: Any, **options: Any) -> Any:
     return pytensor.shared(np.array(values, "float64"), **options)
@@ -207,3 +209,25 @@ def test_a_large_graph_has_all_its_loops_outside() -> None:
         wanted = wanted / wanted.max()
     np.testing.assert_allclose(f(np.arange(1.0, 4)), wanted)
     assert "for " not in details(f).kernel.py_func.__source__
+
+
+def test_the_address_of_an_array_is_found_where_numpy_keeps_it() -> None:
+    array = np.arange(12.0).reshape(3, 4)[1:, 2:]
+    assert private.pointer(array) == private.data_of(array) == array.ctypes.data
+
+
+@pytest.mark.parametrize("other", ["same", "read-only", "other length", "Fortran", "subclass"])
+def test_a_new_array_is_bound_like_the_first(other: str) -> None:
+    x = pt.fmatrix("x")
+    f = compiled([x], x.sum(axis=0))
+    values = np.arange(6, dtype="f").reshape(2, 3)
+    f(values)
+    new = {
+        "same": values + 1,
+        "read-only": np.broadcast_to(np.float32(2), (2, 3)),
+        "other length": np.ones((4, 3), "f"),
+        "Fortran": np.asfortranarray(values * 2),
+        "subclass": (values * 3).view(type("Array", (np.ndarray,), {})),
+    }[other]
+    for array in (new, values, new):
+        np.testing.assert_array_equal(f(array), np.asarray(array).sum(axis=0))

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import os
 import warnings
+from typing import Any
 
 import numpy as np
 import pytensor
+import pytest
 from generated import REFERENCE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pytensor.compile.mode import Mode
 from random_graphs import Case, laid_out, random_case
 
-from downhill2.compiling import fast_mode
+from downhill2.compiling import fast_mode, parallel
 
 
 def tolerance(case: Case) -> float:
@@ -39,16 +41,32 @@ def results(case: Case, mode: Mode) -> list[np.ndarray]:
     return [*map(np.asarray, outputs), *(variable.get_value() for variable, *_ in case.shared)]
 
 
-@settings(
-    max_examples=int(os.environ.get("DOWNHILL2_FUZZ", "16")),
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    database=None,
-)
-@given(seed=st.integers(0, 2**32 - 1), operations=st.integers(1, 40))
+EXAMPLES = int(os.environ.get("DOWNHILL2_FUZZ", "16"))
+
+
+def fuzz(examples: int) -> Any:
+    """Return the decorator that runs a test on so many random graphs."""
+    options = {"derandomize": True, "deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
+    cases = given(seed=st.integers(0, 2**32 - 1), operations=st.integers(1, 40))
+    return lambda test: settings(max_examples=examples, **options)(cases(test))
+
+
+@fuzz(EXAMPLES)
 def test_a_random_graph_gives_what_python_gives(seed: int, operations: int) -> None:
-    case = random_case(seed, operations)
+    compare(random_case(seed, operations))
+
+
+@fuzz(max(3, EXAMPLES // 8))
+def test_a_random_graph_on_threads_gives_what_python_gives(seed: int, operations: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        # two elements are enough, also beside products
+        patch.setattr(parallel, "worth_from", lambda nodes, least=parallel.worth_from: least([]) and 2)
+        patch.setattr(parallel, "CHUNK", 1)
+        compare(random_case(seed, operations))
+
+
+def compare(case: Case) -> None:
+    """Check that generated functions give what Python gives, and change nothing else."""
     before = [values.copy() for values in case.values]
     wanted, found = results(case, REFERENCE), results(case, fast_mode())
     assert len(wanted) == len(found)

@@ -1,0 +1,64 @@
+"""The step of Numba's compiler that is replaced finds what Numba's finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import pytest
+from numba.core import lowering
+
+from downhill2.compiling import pipeline
+
+
+def straight(x: float) -> float:
+    y = x * 2.0
+    z = y + x
+    return z - y
+
+
+def assigned_twice(x: float) -> float:
+    y = x
+    y = y * x
+    return y + x
+
+
+def with_branches(x: float) -> float:
+    y = x + 1.0
+    z = y
+    if x > 0.5:
+        z = y * 2.0
+        w = z - y
+        z = w * w
+    return z
+
+
+def with_loops(x: float) -> float:
+    total, other = 0.0, x
+    for i in range(3):
+        term = x * i
+        for _ in range(i):
+            total += term
+            x = other
+    return total
+
+
+@pytest.mark.parametrize("function", [straight, assigned_twice, with_branches, with_loops])
+def test_the_same_variables_need_no_memory(function: Callable[..., float], monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[tuple[Any, Any]] = []
+
+    class Compared(pipeline.Lowering):
+        def _find_singly_assigned_variable(self) -> None:
+            lowering.Lower._find_singly_assigned_variable(self)
+            wanted = self._singly_assigned_vars
+            super()._find_singly_assigned_variable()
+            found.append((self._singly_assigned_vars, wanted))
+
+    monkeypatch.setattr(pipeline, "Lowering", Compared)
+    compiled = numba.njit(function, pipeline_class=pipeline.Pipeline)
+    assert compiled(0.75) == function(0.75)
+    assert found
+    for have, want in found:
+        assert have == want
+        assert want
