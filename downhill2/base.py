@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from . import climate
+from .compiling import backends
 from .fitting.fit import Fit
 from .fitting.persistence import Persistent
 from .fitting.session import Session
-from .fitting.settings import NAMES, Feeding, Settings
+from .fitting.settings import NAMES, Feeding, Settings, evaluated_monitors
 from .running.history import History
 from .running.loop import Limits, Pair, Run
 from .symbolic import graph
@@ -48,6 +49,11 @@ class Optimizer(Persistent, Rule):
         What to report beside the loss.
     monitor_gradients : bool, optional
         Report ``grad(name)``, the squared Euclidean norm of each parameter's gradient.
+    backend : {'numba', 'c', 'jax', 'pytorch'}, PyTensor mode or its name, optional
+        What compiles updates and evaluations. Default: what PyTensor's ``config.mode`` says, which is Numba. ``'c'``
+        needs a C++ compiler, ``'jax'`` and ``'pytorch'`` their packages. With JAX, parameters, state and data in
+        memory are on its device while updates are made; callbacks, checkpoints and the caller find arrays of NumPy.
+        It repeats runs, resumed ones too, to rounding and not to the bit, and draws other random numbers.
     learning_rate : float
         Factor of the direction; dimensionless, at least 0. Like every number below it may also be a shared
         variable, a symbolic scalar, or a function of the number of updates made so far. Default 1e-4.
@@ -117,11 +123,13 @@ class Optimizer(Persistent, Rule):
         updates: Pairs = (),
         monitors: Pairs = (),
         monitor_gradients: bool = False,
+        backend: Any = None,
         **hyper: Any,
     ) -> None:
         pairs = getattr(self, "_get_updates_for", None)
         if pairs is None and not hasattr(self, "direction"):
             raise TypeError(f"{type(self).__name__} must define direction(param, grad, **state)")
+        backends.check(backend)
         super().__init__(Context(type(self)))
         self.hyper.assign(self.hyper.parse(hyper, NAMES))
         self._pairs = pairs and PairRule(pairs, type(self).__name__.lower(), self.context)
@@ -131,7 +139,7 @@ class Optimizer(Persistent, Rule):
         if loss is not None:
             given = graph.shared_inputs(self.hyper.symbols().values())
             problem = Problem(loss, params, inputs, updates, monitors, monitor_gradients, given)
-            self._fit = Fit(problem, self)
+            self._fit = Fit(problem, self, backend)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not hasattr(self, name):
@@ -295,8 +303,14 @@ class Optimizer(Persistent, Rule):
             ``'params'``, with its parameters only. Limits count from that run's start. Default False: there is none.
         history : path, optional
             File of JSON lines to append each epoch's record to.
+        backend : {'numba', 'c', 'jax', 'pytorch'}, PyTensor mode or its name, optional
+            What compiles from now on. Default: as before.
         callbacks : sequence of callables
             Called as ``f(opt, record)`` after each epoch and validation; may call ``opt.stop('why')``.
+        updates_per_call : int or 'auto'
+            How many updates to make in one compiled call, where there is no data or arrays in memory; the numbers are
+            the same to the bit. A signal, `max_seconds` and a time in `checkpoint_every` wait for the end of a call.
+            Default ``'auto'``: as many as take about 0.2 s by an estimate from sizes, if one takes less than 1 ms.
         **settings
             Hyperparameters to set first.
 
@@ -336,7 +350,9 @@ class Optimizer(Persistent, Rule):
         """
         return self._begin(train, valid, max_updates, settings, must_end=True).drain()
 
-    def evaluate(self, dataset: Any, batch_size: int = 32) -> dict[str, float]:
+    def evaluate(
+        self, dataset: Any, batch_size: int = 32, loss: Variable = None, monitors: Pairs | None = None
+    ) -> dict[str, float]:
         """Evaluate the loss and the monitors on data.
 
         Parameters
@@ -344,13 +360,24 @@ class Optimizer(Persistent, Rule):
         dataset : Dataset, or what a Dataset takes
         batch_size : int
             Rows per batch of what is not yet a Dataset.
+        loss : scalar TensorVariable, optional
+            What to evaluate in place of the loss: what a run was given as `valid_loss`, say. It must use no inputs
+            but those of the loss.
+        monitors : dict or sequence of (str, scalar expression) pairs, optional
+            What to evaluate in place of the monitors; likewise.
 
         Returns
         -------
         dict of str to float
-            Averages over the rows.
+            Averages over the rows, ``'loss'`` first.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `loss` is no scalar expression, or a monitor is not or has no name, or they use other inputs.
         """
-        return self.fit.evaluate(Feeding(batch_size).dataset(dataset, "valid"))
+        chosen = evaluated_monitors(self.fit.problem, loss, monitors)
+        return self.fit.evaluate(Feeding(batch_size).dataset(dataset, "valid"), chosen)
 
     def set_params(self, targets: Any = "best") -> None:
         """Set the parameters.
@@ -393,7 +420,7 @@ class Optimizer(Persistent, Rule):
         self._run = None
         self.history = History()
         if self._fit:
-            self._fit.forget()
+            self._fit.best = self._fit.no_best()
 
     def _begin(
         self, train: Any, valid: Any, max_updates: int | None, given: dict[str, Any], must_end: bool = False
@@ -408,10 +435,11 @@ class Optimizer(Persistent, Rule):
         dataset, valid_dataset = settings.feeding.datasets(train, valid)
         data = dataset.bind(self.inputs)
         valid_data = data if valid_dataset is dataset else valid_dataset.bind(self.inputs)
+        settings.calls.check(data)
         self._check_reach(parsed)
-        with self.hyper.tried(parsed):
-            session = Session(fit, settings, monitors, data, valid_data, self.history, self)
-        self._run = session.run()
+        with self.hyper.tried(parsed), fit.tried(settings.backend):
+            session = Session(fit, settings, monitors, data, valid_data, self.history, self, not must_end)
+            self._run = session.run()
         return self._run
 
     def _check_reach(self, parsed: Mapping[str, Any]) -> None:
@@ -430,6 +458,7 @@ def build(
     updates: Pairs = (),
     monitors: Pairs = (),
     monitor_gradients: bool = False,
+    backend: Any = None,
     **hyper: Any,
 ) -> Optimizer:
     """Make an optimizer by the name of its algorithm.
@@ -438,7 +467,7 @@ def build(
     ----------
     algo : str or subclass of Optimizer
         A name, in upper or lower case; `list_algorithms` lists them.
-    loss, params, inputs, updates, monitors, monitor_gradients, **hyper
+    loss, params, inputs, updates, monitors, monitor_gradients, backend, **hyper
         As for `Optimizer`.
 
     Raises
@@ -452,7 +481,7 @@ def build(
         cls = _named(algo)
     else:
         raise TypeError(f"algo must be a name or a subclass of Optimizer, got {algo!r}")
-    return cls(loss, params, inputs, updates, monitors, monitor_gradients, **hyper)
+    return cls(loss, params, inputs, updates, monitors, monitor_gradients, backend, **hyper)
 
 
 def _named(algo: str) -> type[Optimizer]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pytensor.compile import SharedVariable
 from pytensor.graph.basic import Variable
 
-from .data.feeds import Cursor, Feed, Transit
+from .data.cursor import Cursor
+from .data.feeds import Feed, Transit
 from .data.files import parquet_rows
 from .data.sources import Slot
 from .data.supply import source_of

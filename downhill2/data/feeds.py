@@ -1,11 +1,10 @@
-"""Batches of rows: the order in which they come, a pass over them, epochs, and the place where training stands."""
+"""Batches of rows: a pass over them, and epochs."""
 
 from __future__ import annotations
 
 import abc
 import contextlib
 import itertools
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -13,132 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
+from .cursor import Cursor
 from .readahead import Guard, Pause, answers
-from .sources import Batch, Column, Index, Read, Rows, first_nonfinite
-
-log = logging.getLogger("downhill2")
+from .sources import Batch, Column, Read, Rows, first_nonfinite
+from .stretches import Index, Source, Stretch
 
 Way = Literal["gather", "window"]  # of a Column
-
-
-class Order:
-    """A random order of rows or batches.
-
-    Parameters
-    ----------
-    count : int
-        How many there are.
-    edges : array of shape (blocks + 1,), optional
-        Where blocks of neighbours begin, and ``count``.
-    mixed : int, optional
-        How many blocks are mixed with each other.
-
-    Notes
-    -----
-    Blocks are put in order and go through a window of ``mixed`` of them, one in and one out at each step. The rows of a
-    block are dealt out to the steps that it takes part in; the rows of a step come in any order.
-    """
-
-    def __init__(self, count: int, edges: Index | None = None, mixed: int = 1) -> None:
-        self._count, self._edges, self._mixed = count, edges, mixed
-        self.label = str(count) if edges is None else f"{count} in {len(edges) - 1} blocks, {mixed} mixed"
-
-    def drawn(self, rng: np.random.Generator) -> Index:
-        """An order of all, drawn anew."""
-        edges, mixed = self._edges, self._mixed
-        if edges is None:
-            return rng.permutation(self._count)
-        blocks = rng.permutation(len(edges) - 1).tolist()
-        steps: list[list[Index]] = [[] for _ in range(max(1, len(blocks) - mixed + 1))]
-        for place, block in enumerate(blocks):
-            rows = rng.permutation(np.arange(edges[block], edges[block + 1]))
-            taking_part = steps[max(0, place - mixed + 1) : place + 1] or steps[-1:]
-            for step, part in zip(taking_part, np.array_split(rows, len(taking_part)), strict=True):
-                step.append(part)
-        return np.concatenate([rng.permutation(np.concatenate(step)) for step in steps])
-
-
-class Cursor:
-    """Where training stands in the data: the order of the present pass, and how much of pass and epoch is done.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Draws the order of a pass when the pass begins.
-    shuffled : Order or None
-        The random order of the rows, or batches, if they are put in one.
-    batches : int
-        Batches per pass.
-    note : str, optional
-        Logged when an order is drawn for the first time.
-    """
-
-    def __init__(self, rng: np.random.Generator, shuffled: Order | None, batches: int, note: str = "") -> None:
-        self.rng, self.shuffled, self.batches, self.note = rng, shuffled, batches, note
-        self.order: Index = np.arange(0)
-        self.used = batches  # of this pass: before the first it is used up
-        self.done = 0  # of this epoch
-        self.resume = 0  # of the epoch that the next call of train() takes up
-        self._start: Any = None  # the generator's state before it drew the order
-
-    def begin(self) -> None:
-        """Begin a pass."""
-        self.used = 0
-        if self.shuffled:
-            if self.note:
-                log.info(self.note)
-            self.note = ""
-            self._start = self.rng.bit_generator.state
-            self.order = self.shuffled.drawn(self.rng)
-
-    def numbers(self, start: int, stop: int) -> Sequence[int]:
-        """Which batches come ``start``-th to ``stop``-th, where batches are put in order."""
-        return self.order[start:stop].tolist() if self.shuffled else range(start, stop)
-
-    def state(self) -> dict[str, Any]:
-        """The place, as JSON takes it."""
-        begun = self._start is not None
-        state = {
-            "batches": self.batches,
-            "used": self.used if begun or not self.shuffled else 0,
-            "done": self.done,
-        }
-        if not self.shuffled:
-            return state | {"generator": None}
-        generator = self._start if begun else self.rng.bit_generator.state
-        return state | {"generator": as_lists(generator), "order": self.shuffled.label}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take up the place that :meth:`state` told."""
-        generator, order = state["generator"], state.get("order")
-        label = self.shuffled and self.shuffled.label
-        if (state["batches"], order) != (self.batches, label):
-            raise ValueError(
-                "state must be of the same data, batch size and shuffling: a pass has "
-                f"{self.batches} batches in the random order {label}, "
-                f"got a state with {state['batches']} in the order {order}; make the Dataset as it was made then"
-            )
-        if self.shuffled:
-            self.rng.bit_generator.state = as_arrays(generator, self.rng.bit_generator.state)
-            self.note = ""
-            self.begin()
-        self.used, self.done, self.resume = state["used"], state["done"], state["done"]
-
-
-def as_lists(state: Any) -> Any:
-    """A generator's state with lists in place of arrays, for JSON."""
-    if isinstance(state, dict):
-        return {key: as_lists(value) for key, value in state.items()}
-    return state.tolist() if isinstance(state, np.ndarray) else state
-
-
-def as_arrays(state: Any, like: Any) -> Any:
-    """The inverse of :func:`as_lists`, for a generator whose state looks ``like`` this."""
-    if isinstance(like, dict):
-        if not isinstance(state, dict) or state.keys() != like.keys():
-            raise ValueError(f"state must be of a {like.get('bit_generator')} generator, got {state!r}")
-        return {key: as_arrays(state[key], like[key]) for key in like}
-    return np.array(state, like.dtype) if isinstance(like, np.ndarray) else state
 
 
 class Feed(abc.ABC):
@@ -157,7 +36,14 @@ class Feed(abc.ABC):
         What the function puts in place of inputs of the loss.
     length : int or None
         Batches per epoch, None where only the data's end tells.
+    sources : tuple of Source or None
+        What batches are made from, one source for each input, if all of it is in memory: then :meth:`stretch` has many.
+    size : int
+        Rows per batch that these make, but for a short last one; 0 where there are no sources.
     """
+
+    sources: tuple[Source, ...] | None = None
+    size = 0
 
     def __init__(
         self,
@@ -175,10 +61,17 @@ class Feed(abc.ABC):
 
         An epoch that is left before its end is over: the next goes on with the rows that it left.
         """
+        return self._epoch(self.begin())
+
+    def begin(self) -> int:
+        """Begin the next epoch, or take up the one that was restored; return how many of its batches are done."""
         cursor = self._cursor
-        done, cursor.resume = cursor.resume, 0
-        cursor.done = done
-        return self._epoch(done)
+        cursor.done, cursor.resume = cursor.resume, 0
+        return cursor.done
+
+    def rest(self) -> Iterator[Batch]:
+        """Batches of the present epoch that are not done yet."""
+        return self._epoch(self._cursor.done)
 
     @abc.abstractmethod
     def stored(self) -> Iterator[Batch]:
@@ -237,9 +130,31 @@ class PassFeed(Feed):
                 cursor.done = done = done + 1
                 yield batch
 
+    def stretch(self, most: int) -> Stretch:
+        """The batches of the present epoch that come next, at most so many: those of one length out of ``sources``."""
+        return self._joined(self._cursor.coming(min(most, self.length - self._cursor.done)))
+
+    def move(self, stretch: Stretch, count: int) -> None:
+        """Move on by the first batches of a stretch; the last of these is then the latest."""
+        if count:
+            self._cursor.move(count)
+            self._met(stretch, count - 1)
+
     def stored(self) -> Iterator[Batch]:
         """Batches of one epoch in stored order; moves neither the generator nor the position."""
         return self._numbered(range(min(self.length, self._cursor.batches)))
+
+    @abc.abstractmethod
+    def latest(self) -> tuple[Any, ...]:
+        """The arrays of the latest batch."""
+
+    @abc.abstractmethod
+    def _joined(self, places: Index) -> Stretch:
+        """Batches at these places of the present pass, up to the first of another length."""
+
+    @abc.abstractmethod
+    def _met(self, stretch: Stretch, batch: int) -> None:
+        """Note which batch is the latest."""
 
     def _stretch(self, start: int, stop: int) -> Iterator[Batch]:
         """Batches ``start`` to ``stop`` of the present pass."""
@@ -326,9 +241,12 @@ class RowFeed(PassFeed):
         transit: Transit,
     ) -> None:
         super().__init__(name, inputs, givens, length, cursor)
-        self._rows, self._labels, self._size, self._weights = rows, labels, size, weights
+        self._rows, self._labels, self.size, self._weights = rows, labels, size, weights
         self._count, self._columns, self._transit = len(rows[0]), columns, transit
-        self._readers = self._made(columns())
+        made = columns()
+        self._readers = self._made(made)
+        sources = tuple([column.source for column in made if column.source])
+        self.sources = sources if len(sources) == len(made) and not transit else None
         self._latest: Any = slice(0, 0)
 
     def fault(self) -> str | None:
@@ -342,7 +260,7 @@ class RowFeed(PassFeed):
 
     def signature(self) -> dict[str, Any]:
         """What tells this data, cut into batches like this, from other data; for JSON."""
-        return super().signature() | {"rows": self._count, "rows a batch": self._size}
+        return super().signature() | {"rows": self._count, "rows a batch": self.size}
 
     def rows(self) -> str:
         """The rows of the latest batch in words."""
@@ -352,15 +270,39 @@ class RowFeed(PassFeed):
         first, more = ", ".join(map(str, chosen[:5])), len(chosen) - 5
         return f"rows {first} and {more} more" if more > 0 else f"rows {first}"
 
+    def latest(self) -> tuple[Any, ...]:
+        """The arrays of the latest batch."""
+        chosen = self._latest
+        if isinstance(chosen, slice):
+            readers = self._readers["window"][chosen.stop - chosen.start]
+        else:
+            readers = self._readers["gather"][len(chosen)]
+        return tuple([read(chosen) for read in readers])
+
+    def _joined(self, places: Index) -> Stretch:
+        order = self._cursor.order
+        return self._at((order[places] if self._cursor.shuffled else places) * self.size)
+
+    def _at(self, starts: Index, order: Index | None = None) -> Stretch:
+        """Batches that begin here, in stored order or in another order of the rows."""
+        lengths = np.minimum(self.size, self._count - starts)
+        size = int(lengths[0])
+        starts = starts[: np.logical_and.accumulate(lengths == size).sum()]
+        stretch = Stretch(self.sources or (), size, starts, order, np.full(len(starts), float(size)))
+        return stretch if self._weights is None else stretch.weighted(self._weights)
+
+    def _met(self, stretch: Stretch, batch: int) -> None:
+        self._latest = stretch.rows(batch)
+
     def _numbered(self, numbers: Iterable[int], position: int = 0) -> Iterator[Batch]:
         if not self._transit:
             return self._windows(numbers)
-        size, count = self._size, self._count
+        size, count = self.size, self._count
         chosen = (slice(number * size, min(number * size + size, count)) for number in numbers)
         return self._in_transit("window", chosen, position)
 
     def _windows(self, numbers: Iterable[int]) -> Iterator[Batch]:
-        count, size, readers, weights = self._count, self._size, self._readers["window"], self._weights
+        count, size, readers, weights = self._count, self.size, self._readers["window"], self._weights
         for number in numbers:
             first = number * size
             last = min(first + size, count)
@@ -389,7 +331,7 @@ class RowFeed(PassFeed):
                 yield batch
 
     def _made(self, columns: Sequence[Column]) -> dict[Way, Readers]:
-        keep: Callable[[Read], Read] = once if self._size == self._count else lambda read: read
+        keep: Callable[[Read], Read] = once if self.size == self._count else lambda read: read
         return {
             "gather": Readers(lambda length: [column.gather(length) for column in columns]),
             "window": Readers(lambda length: [keep(column.window(length)) for column in columns]),
@@ -399,15 +341,18 @@ class RowFeed(PassFeed):
 class ShuffledFeed(RowFeed):
     """Batches of rows, in another order of the rows each pass."""
 
+    def _joined(self, places: Index) -> Stretch:
+        return self._at(places * self.size, self._cursor.order)
+
     def _stretch(self, start: int, stop: int) -> Iterator[Batch]:
         if not self._transit:
             return self._gathers(start, stop)
-        order, size = self._cursor.order, self._size
+        order, size = self._cursor.order, self.size
         chosen = (order[first : first + size] for first in range(start * size, stop * size, size))
         return self._in_transit("gather", chosen, start)
 
     def _gathers(self, start: int, stop: int) -> Iterator[Batch]:
-        order, size, readers, weights = self._cursor.order, self._size, self._readers["gather"], self._weights
+        order, size, readers, weights = self._cursor.order, self.size, self._readers["gather"], self._weights
         for first in range(start * size, stop * size, size):
             self._latest = rows = order[first : first + size]
             length = len(rows)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .sources import Column, Converted, Index, Read, Rows, Slot, is_of
+from .sources import Column, Converted, Read, Rows, Slot, is_of
+from .stretches import Index
 
 BLOCK_BYTES = 2**20  # about as much is read at once where a block has no natural length
 

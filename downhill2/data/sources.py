@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from pytensor.compile import SharedVariable
 from pytensor.graph.basic import Variable
 
+from .stretches import Index, Source
+
 log = logging.getLogger("downhill2")
 
-Index = NDArray[np.int64]  # which rows a batch holds
 Read = Callable[[Any], Any]  # from rows, or a slice of them, to their values
 Batch = tuple[tuple[Any, ...], float]  # arrays in the order of the inputs, and the weight of the batch
 
@@ -174,6 +175,10 @@ class Slot:
 class Column(Protocol):
     """How the batches of one input are made. A reader may own a buffer, so there is one for each length of a batch."""
 
+    @property
+    def source(self) -> Source | None:
+        """All rows, where they are in memory and need no conversion."""
+
     def gather(self, length: int) -> Read:
         """From ``length`` row numbers to the values there."""
 
@@ -189,6 +194,7 @@ class Direct:
 
     def __init__(self, array: NDArray[Any], axis: int, mapped: bool) -> None:
         self.array, self.axis, self.mapped = array, axis, mapped
+        self.source = None if mapped else Source(array, axis)
 
     def gather(self, length: int) -> Read:
         """From ``length`` row numbers to the buffer that holds their values."""
@@ -218,6 +224,8 @@ class Direct:
 class Converted:
     """Rows that are read and converted batch by batch."""
 
+    source = None
+
     def __init__(self, read: Read, convert: Callable[[Any, str], Any], where: str) -> None:
         self.read, self.convert, self.where = read, convert, where
 
@@ -234,6 +242,7 @@ class Numbers:
 
     def __init__(self, count: int) -> None:
         self.all: Index = np.arange(count)
+        self.source = Source(self.all, 0)
 
     def gather(self, length: int) -> Read:
         """From row numbers to the same."""

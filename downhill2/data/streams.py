@@ -16,9 +16,11 @@ import numpy as np
 from pytensor.compile import SharedVariable
 from pytensor.graph.basic import Variable
 
-from .feeds import Cursor, Feed, PassFeed, Transit
+from .cursor import Cursor
+from .feeds import Feed, PassFeed, Transit
 from .readahead import Outcome, Pause, ReadAhead, answers
 from .sources import Batch, Slot, as_array, as_stored, first_nonfinite, is_array, is_number, plural
+from .stretches import Index, Stretch
 
 log = logging.getLogger("downhill2")
 
@@ -103,13 +105,27 @@ class ListFeed(PassFeed):
         reader: Reader,
     ) -> None:
         super().__init__(name, inputs, {}, length, cursor)
-        self._batches = [reader(batch, number) for number, batch in enumerate(batches)]
+        if any(batches):
+            self._batches = [reader(batch, number) for number, batch in enumerate(batches)]
+        else:  # many, perhaps, and all alike
+            self._batches = [reader(batch, 0) for batch in batches[:1]] * len(batches)
         self._reader = reader
-        self._latest: Sequence[Any] = ()
+        self._latest: tuple[Any, ...] = ()
+        self.sources = None if any(arrays for arrays, _ in self._batches) else ()
 
     def fault(self) -> str | None:
         """Input and row of the first value in the latest batch that is not finite."""
         return self._reader.fault(self._latest) if self._latest else None
+
+    def latest(self) -> tuple[Any, ...]:
+        """The arrays of the latest batch."""
+        return self._latest
+
+    def _joined(self, places: Index) -> Stretch:
+        return Stretch((), 0, places, None, np.ones(len(places)))
+
+    def _met(self, stretch: Stretch, batch: int) -> None:
+        """Batches without arrays are all alike."""
 
     def _numbered(self, numbers: Iterable[int], position: int = 0) -> Iterator[Batch]:
         batches = self._batches

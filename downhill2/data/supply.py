@@ -12,7 +12,8 @@ import numpy as np
 from pytensor.compile import SharedVariable
 from pytensor.graph.basic import Variable
 
-from .feeds import Feed, Order, RowFeed, ShuffledFeed
+from .cursor import Order
+from .feeds import Feed, RowFeed, ShuffledFeed
 from .files import BlockRows, ChunkedRows, block_edges, is_chunked
 from .sources import (
     ROWS,

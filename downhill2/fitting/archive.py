@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import climate
-from ..running.checkpoint import CheckpointError, Directory, Tensors, read, write
+from ..running.checkpoint import RESULT, CheckpointError, Directory, Tensors, check, holds_run, read, write
 from ..running.functions import Best
 from ..running.history import History, HistoryFile
 from ..running.loop import Pair, Record
 from ..running.stopping import Progress, reason
+from ..symbolic.graph import Variable
 from .fit import Fit
 from .settings import Settings
 from .snapshot import Snapshot
 
 logger = climate.get_logger("downhill2")
-
-RESULT = "result.safetensors"
 
 
 class Archive:
@@ -38,13 +38,15 @@ class Archive:
         The best so far, saved beside the present values.
     history : History
         Holds the records of a run that goes on, and no others, from then on.
+    validated : iterable of variables
+        What validations compute.
 
     Attributes
     ----------
     progress : Progress or None
         Where the run goes on; None: it begins.
     recorded : pair of dict or None
-        What a run that had come to its end there returned.
+        The last pair of a run that has made no update since.
 
     Raises
     ------
@@ -54,24 +56,23 @@ class Archive:
         If the checkpoint cannot be read, or is of something else. Nothing is changed then.
     """
 
-    def __init__(self, fit: Fit, settings: Settings, feed: Any, best: Best, history: History) -> None:
+    def __init__(
+        self, fit: Fit, settings: Settings, feed: Any, best: Best, history: History, validated: Iterable[Variable]
+    ) -> None:
         saving = settings.saving
         self._fit, self._saving, self._limits = fit, saving, settings.limits
         self._feed, self._best, self._history = feed, best, history
-        self._snapshot = Snapshot(fit)
+        self._snapshot = Snapshot(fit, validated)
         self._given = self._numbers_given()
-        self._directory = None if saving.checkpoint is None else Directory(saving.checkpoint, saving.keep)
+        self._directory: Directory | None = None
         self._improved = False
         self._file: HistoryFile | None = None
         self.progress: Progress | None = None
         self.recorded: Pair | None = None
-        found = None if self._directory is None else self._find(self._directory)
-        if self._directory is None or found is None:
-            self._open_history(None if self._directory is None else 0)
+        if saving.checkpoint is None:
+            self._open_history(None)
         else:
-            fit.updates()  # makes the state that is to be compared and set
-            begin = self._begin_with if saving.resume == "params" else self._go_on
-            begin(self._directory, *found)
+            self._begin(Path(saving.checkpoint))
 
     def _numbers_given(self) -> dict[str, float]:
         """Return the hyperparameters as they were given: what a run before in this process made of them is no gift."""
@@ -81,35 +82,61 @@ class Archive:
 
     # -- going on
 
-    def _find(self, directory: Directory) -> tuple[Tensors, dict[str, Any]] | None:
-        resume, there = self._saving.resume, directory.holds_run()
+    def _begin(self, path: Path) -> None:
+        there = self._check_resume(path)
+        check(self._snapshot.tensors(), self._snapshot.meta())  # not after an hour, at the first save
+        self._directory = directory = Directory(path, self._saving.keep)
+        found = directory.latest() if there else None
+        if found is None:
+            (path / RESULT).unlink(missing_ok=True)  # of a run whose checkpoints somebody removed
+            self._open_history(0)
+        else:
+            with self._fit.rule.context.store.tried():
+                begin = self._begin_with if self._saving.resume == "params" else self._go_on
+                begin(directory, *found[1:])
+        directory.tidy()
+
+    def _check_resume(self, path: Path) -> bool:
+        """Return whether there is a run to go on with; raise if that is not what is expected."""
+        resume, there = self._saving.resume, holds_run(path)
         if there and not resume:
             raise ValueError(
-                f"checkpoint must name a directory without a run, got {directory.path}; resume='auto' goes on with it"
+                f"checkpoint must name a directory without a run, got {path}; resume='auto' goes on with it"
             )
         if not there and resume in (True, "params"):
-            raise ValueError(f"checkpoint must name a directory with a run to resume, got {directory.path}")
-        found = directory.latest() if there else None
-        return None if found is None else found[1:]
+            raise ValueError(f"checkpoint must name a directory with a run to resume, got {path}")
+        return there
 
     def _begin_with(self, directory: Directory, tensors: Tensors, meta: Mapping[str, Any]) -> None:
-        """Begin a run with the parameters of another, which it replaces."""
+        """Begin a run with the parameters of another, which it replaces; if that cannot be, the other stays."""
+        self._check_rights()
+        params = self._fit.problem.params
+        before = [p.get_value() for p in params]
         self._snapshot.apply_params(tensors)
-        # at once, so that a kill at any moment leaves either run with the history that belongs to it
-        self._save(directory, Progress())
+        try:
+            self._fit.updates()  # makes the state, which may start at the parameters
+            # at once, so that a kill at any moment leaves either run with the history that belongs to it
+            self._write(directory, Progress())
+        except BaseException:
+            for param, value in zip(params, before, strict=True):
+                param.set_value(value)
+            raise
+        (directory.path / RESULT).unlink(missing_ok=True)
         self._open_history(0)
 
     def _go_on(self, directory: Directory, tensors: Tensors, meta: dict[str, Any]) -> None:
         """Set everything to what a checkpoint says; nothing, if something of it does not fit."""
+        self._fit.updates()  # makes the state that is to be compared and set
         self._snapshot.check(tensors, meta)
-        progress = Progress(**meta["progress"])
+        progress = _progress(meta)
         result = self._result(directory, progress)
         offset = meta["history"] if result is None else result["history"]
-        self._check_history(offset)
+        past = self._past(offset)
         self._restore_position(meta)
         if result is None:
             (directory.path / RESULT).unlink(missing_ok=True)  # the history will not be the one it ended with
         self._open_history(offset)
+        self._history.replace(past)
         self._snapshot.restore(tensors, {**meta, "hyper": self._numbers(meta)})
         self._best.values, self._best.monitors = self._snapshot.best_values(tensors), dict(meta["best_monitors"])
         if progress.sums and not progress.ended and not self._feed.done:
@@ -117,6 +144,8 @@ class Archive:
         self.progress = progress
         if result is not None:
             self._take(result)
+        elif not progress.is_open:
+            self.recorded = next(((r.train, r.valid) for r in reversed(past) if r.train), None)
 
     def _result(self, directory: Directory, progress: Progress) -> dict[str, Any] | None:
         """Return how the run came to its end at this point, if it did and its limits end it here again."""
@@ -172,26 +201,39 @@ class Archive:
         path = self._saving.history_path()
         return path.stat().st_size if path is not None and path.exists() else 0
 
-    def _check_history(self, offset: int) -> None:
+    def _check_rights(self) -> None:
+        """Raise OSError if the history that is there must not be written."""
+        path = self._saving.history_path()
+        if path is not None and path.exists():
+            open(path, "r+b").close()
+
+    def _past(self, offset: int) -> History:
+        """Return the records that belong to a checkpoint."""
+        self._check_rights()
+        path = self._saving.history_path()
+        if path is None or not offset:
+            return History()
         if self._length() < offset:
             raise CheckpointError(
-                f"{self._saving.history_path()} must hold the {offset} bytes of history that belong to the checkpoint, "
-                f"got {self._length()}; put it back, or begin anew with resume='params'"
+                f"{path} must hold the {offset} bytes of history that belong to the checkpoint, got {self._length()}; "
+                "put it back, or begin anew with resume='params'"
             )
+        try:
+            return History.from_json_lines(path, offset)
+        except ValueError as error:
+            raise CheckpointError(f"{error}; put it back, or begin anew with resume='params'") from error
 
     def _open_history(self, offset: int | None) -> None:
-        """Open the file and cut it back to `offset`, if there is one; the records so far are then the history."""
+        """Open the file and cut it back to `offset`, if there is one."""
         path = self._saving.history_path()
         if path is not None:
             self._file = HistoryFile(path, offset)
-            if offset:
-                self._history.replace(History.from_json_lines(path))
 
     # -- what the loop calls
 
     @property
-    def saver(self) -> Callable[[Progress], None] | None:
-        """What writes a checkpoint; None if none are to be written."""
+    def saver(self) -> Callable[[Progress], str | None] | None:
+        """What writes a checkpoint, or returns why it could not; None if none are to be written."""
         return None if self._directory is None else partial(self._save, self._directory)
 
     def improve(self) -> None:
@@ -206,14 +248,19 @@ class Archive:
             except OSError as error:
                 logger.error("cannot write the history: %s; the run goes on", error)
 
-    def _save(self, directory: Directory, progress: Progress) -> None:
+    def _save(self, directory: Directory, progress: Progress) -> str | None:
         """Write a checkpoint; of one that cannot be written the log tells, and the run goes on."""
-        tensors = {**self._snapshot.tensors(), **self._snapshot.best_tensors(self._best)}
         try:
-            directory.save(progress.updates, tensors, self._meta(progress), best=self._improved)
-            self._improved = False
+            self._write(directory, progress)
         except (CheckpointError, OSError) as error:
             logger.error("%s; the run goes on", error)
+            return str(error)
+        return None
+
+    def _write(self, directory: Directory, progress: Progress) -> None:
+        tensors = {**self._snapshot.tensors(), **self._snapshot.best_tensors(self._best)}
+        directory.save(progress.updates, tensors, self._meta(progress), best=self._improved)
+        self._improved = False
 
     def _meta(self, progress: Progress) -> dict[str, Any]:
         return {
@@ -244,3 +291,13 @@ class Archive:
             "improved": self._improved,
             "history": self._file.offset if self._file else 0,
         }
+
+
+def _progress(meta: Mapping[str, Any]) -> Progress:
+    """Return where the run of a checkpoint stood."""
+    try:
+        return Progress(**meta["progress"])
+    except KeyError as error:
+        raise CheckpointError("the checkpoint is of no run; opt.load sets an optimizer to it") from error
+    except TypeError as error:
+        raise CheckpointError(f"the checkpoint is of another version of downhill2: {error}") from error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytensor
 import pytensor.tensor as pt
 
 from .. import climate, config
+from ..compiling import backends
+from ..compiling.jax_step import DeviceStep
 from ..dataset import Dataset
-from ..running.functions import Best, Compiled, averages, compiled
+from ..running.functions import Best, Compiled, averages, compiled, mode
 from ..symbolic import graph, pipeline
 from ..symbolic.graph import Variable
 from ..symbolic.layout import Layout, Values
@@ -29,35 +32,39 @@ class Fit:
     ----------
     problem : Problem
     rule : Rule
+    backend : str, Mode or None
+        What compiles functions; `compiling.backends` says what there is.
     """
 
-    def __init__(self, problem: Problem, rule: Rule) -> None:
-        self.problem, self.rule = problem, rule
+    def __init__(self, problem: Problem, rule: Rule, backend: Any = None) -> None:
+        self.problem, self.rule, self.backend = problem, rule, backend
         self.layout = Layout(problem.params, problem.names)
-        self.best = self.forget()
+        self.best = self.no_best()
         self.given: dict[str, float] = {}  # hyperparameters as they were given to the latest run
         self.left: dict[str, float] = {}  # and as it left them
         self._functions: dict[tuple[Any, ...], Compiled] = {}
+        self._packs: dict[tuple[Variable, ...], Any] = {}
         self._optional: set[str] | None = None
 
     # -- expressions
 
-    def updates(self, gate: Variable | None = None) -> dict[Variable, Variable]:
+    def updates(self, gate: Variable | None = None, layout: Layout | None = None) -> dict[Variable, Variable]:
         """Return the new value of every variable under the present hyperparameters."""
-        return pipeline.update(self.rule, self.problem.measured, self.layout, gate)
+        return pipeline.update(self.rule, self.problem.measured, layout or self.layout, gate)
 
-    def guarded(self, check: str) -> tuple[dict[Variable, Variable], Variable]:
+    def guarded(self, check: str, layout: Layout) -> tuple[dict[Variable, Variable], Variable]:
         """Return all updates of a training step and whether it is sound: what it was made from, and made, is finite.
 
         Where loss, gradients or, if all is to be checked, new values are not finite, it is held back.
         """
-        gate = faults.gate(self.problem, self.updates() if check == "all" else None)
-        own = self.updates(gate)
+        gate = faults.gate(self.problem, layout, self.updates(layout=layout) if check == "all" else None)
+        own = self.updates(gate, layout)
         sound = gate if check == "all" else gate & faults.finite_values(self.problem, own)
         clock = self.rule.context.clock
         own[clock] = pt.switch(sound, clock + 1, clock)
+        state = {*self.rule.context.store.variables.values()}
         for v, new in self.problem.updates.items():
-            if v in own:
+            if v in own or v in state:
                 raise ValueError(f"updates must not change {v.name!r}; it is state of {type(self.rule).__name__}")
             own[v] = pt.switch(gate, graph.cast(new, v.type.dtype), v) if graph.is_tensor(v) else new
         return own, sound
@@ -71,12 +78,22 @@ class Fit:
 
     def step(self, feed: Any, check: str = "gradients") -> Compiled:
         """Return what makes one update from a batch: it returns the monitors before, and whether it is sound."""
-        key = ("step", check, *self.rule.hyper.structure(), *_key(feed))
+        key = ("step", check, *self.rule.hyper.structure(), *self._key(feed))
         if key not in self._functions:
             self._log_compilation()
-            updates, sound = self.guarded(check)
-            self._functions[key] = compiled(feed, [*self.problem.monitors.values(), sound], updates)
-        return self._functions[key]
+            self._functions[key] = self._step(feed, check)
+        return renewed(self._functions[key])
+
+    def _step(self, feed: Any, check: str) -> Compiled:
+        from ..compiling.storage import PackedFunction, Storage, worth_packing  # imports PyTensor's linkers
+
+        problem, storage = self.problem, Storage(self._packs)
+        packed = worth_packing(problem.params, mode(self.backend).linker) if config.packed else []
+        updates, sound = self.guarded(check, Layout(problem.params, problem.names, packed, storage))
+        outputs = [*problem.monitors.values(), sound]
+        used = {*graph.shared_inputs([*outputs, *updates.values()])}
+        function = compiled(feed, outputs, updates, storage.parts(used), self.backend)
+        return PackedFunction(function, storage) if packed else function
 
     def current(self, feed: Any, check: str) -> Callable[[], Compiled]:
         """Return what returns the step under the present hyperparameters, looked up when their structure changed."""
@@ -86,19 +103,25 @@ class Fit:
         """Return the function that computes monitors of a batch."""
         evaluated = self.evaluated()
         structure = self.rule.hyper.structure() if evaluated else ()
-        key = ("evaluation", *monitors.values(), *structure, *_key(feed))
+        key = ("evaluation", *monitors.values(), *structure, *self._key(feed))
         if key not in self._functions:
             logger.info("compiling the evaluation")
-            self._functions[key] = compiled(feed, graph.replaced(list(monitors.values()), evaluated), {})
-        return self._functions[key]
+            outputs = graph.replaced(list(monitors.values()), evaluated)
+            self._functions[key] = compiled(feed, outputs, {}, backend=self.backend)
+        return renewed(self._functions[key])
 
     def magnitudes(self, feed: Any) -> Compiled:
         """Return the function that computes the largest magnitude in each gradient of a batch; slow, ready soon."""
-        key = ("magnitudes", *_key(feed))
+        key = ("magnitudes", *self._key(feed))
         if key not in self._functions:
-            grads = self.problem.measured.grads
-            self._functions[key] = faults.inspection(feed, [pt.max(pt.abs(g)) for g in grads])
+            # beside a 0, as a parameter may have no elements
+            largest = [pt.max(pt.join(0, [0.0], pt.abs(g).ravel())) for g in self.problem.measured.grads]
+            self._functions[key] = faults.inspection(feed, largest)
         return self._functions[key]
+
+    def _key(self, feed: Any) -> tuple[Any, ...]:
+        switches = config.generated, config.products, config.parallel, config.packed
+        return (*feed.inputs, *feed.givens.items(), *backends.key(self.backend), *switches)
 
     def _log_compilation(self) -> None:
         hyper = self.rule.hyper
@@ -108,17 +131,36 @@ class Fit:
         self._optional = now
         logger.info("compiling the training step%s", again)
 
+    @contextmanager
+    def tried(self, backend: Any) -> Iterator[None]:
+        """Take another backend, if one is given, and the former one back if the body raises."""
+        before = self.backend
+        self.backend = before if backend is None else backend
+        try:
+            yield
+        except BaseException:
+            self.backend = before
+            raise
+
     # -- values
 
-    def evaluate(self, dataset: Dataset) -> dict[str, float]:
-        """Return the averages of the monitors over a dataset."""
-        feed, monitors = dataset.bind(self.problem.inputs), self.problem.monitors
-        return averages(self.evaluation(feed, monitors), list(monitors), feed)
+    def evaluate(self, dataset: Dataset, monitors: Mapping[str, Variable]) -> dict[str, float]:
+        """Return the averages of monitors over a dataset."""
+        feed = dataset.bind(self.problem.inputs)
+        try:
+            return averages(self.evaluation(feed, monitors), list(monitors), feed)
+        finally:
+            self.settle()  # generators of its own moved
 
-    def forget(self) -> Best:
-        """Begin without a best; a run that is still on keeps its own."""
-        self.best = Best(self._present)
-        return self.best
+    def settle(self) -> None:
+        """Bring values that are on a device back: all shared variables then hold arrays of NumPy."""
+        for function in self._functions.values():
+            if isinstance(function, DeviceStep):
+                function.settle()
+
+    def no_best(self) -> Best:
+        """Return what takes the best of a run."""
+        return Best(self._present)
 
     def restore(self, best: Best) -> None:
         """Set the parameters, and state that stands for them, to the best values."""
@@ -146,12 +188,14 @@ class _Current:
     def __call__(self) -> Compiled:
         if self._version != self._hyper.version:
             self._function, self._version = self._fit.step(self._feed, self._check), self._hyper.version
-        return self._function
+        return renewed(self._function)
 
 
-def _key(feed: Any) -> tuple[Any, ...]:
-    mode = pytensor.config.mode, pytensor.config.linker, config.generated, config.products
-    return (*feed.inputs, *feed.givens.items(), *mode)
+def renewed(function: Compiled) -> Compiled:
+    """Return a function that sees what others have written into arrays since its last call."""
+    if isinstance(function, DeviceStep):
+        function.renew()
+    return function
 
 
 def params_beside_data(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..running.checkpoint import read, write
+from ..running.checkpoint import Tensors, read, write
 from ..running.contents import Differences
 from .snapshot import Snapshot
 
@@ -55,11 +55,12 @@ class Persistent:
         CheckpointError
             If the file is damaged, or of another model or algorithm. Nothing is changed then.
         """
-        snapshot = self._snapshot()
-        tensors, meta = read(path)
-        snapshot.check(tensors, meta)
+        with self.fit.rule.context.store.tried():
+            snapshot = self._snapshot()
+            tensors, meta = _without_validations(*read(path))
+            snapshot.check(tensors, meta)
         snapshot.restore(tensors, meta)
-        best = self.fit.forget()
+        self.fit.best = best = self.fit.no_best()
         best.values, best.monitors = snapshot.best_values(tensors), dict(meta.get("best_monitors", {}))
 
     def state_dict(self) -> dict[str, Any]:
@@ -89,13 +90,21 @@ class Persistent:
         CheckpointError
             If `strict` and not all fits. Nothing is changed then.
         """
-        snapshot = self._snapshot()
-        tensors = {n: np.asarray(v) for n, v in state.items() if n != "meta"}
-        meta = {**snapshot.meta(), **state.get("meta", {})}
-        if strict:
-            snapshot.check(tensors, meta)
+        with self.fit.rule.context.store.tried():
+            snapshot = self._snapshot()
+            tensors = {n: np.asarray(v) for n, v in state.items() if n != "meta"}
+            meta = {**snapshot.meta(), **state.get("meta", {})}
+            if strict:
+                snapshot.check(tensors, meta)
         return snapshot.apply(tensors, meta)
 
     def _snapshot(self) -> Snapshot:
         self.fit.updates()  # makes the state that is not there yet
         return Snapshot(self.fit)
+
+
+def _without_validations(tensors: Tensors, meta: dict[str, Any]) -> tuple[Tensors, dict[str, Any]]:
+    """Leave out what only the validations of a run change: no optimizer has that."""
+    generators = {n: g for n, g in meta.get("generators", {}).items() if not n.startswith("valid.")}
+    known = {n: t for n, t in tensors.items() if not n.startswith("valid.")}
+    return known, {**meta, "generators": generators} if "generators" in meta else meta

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .. import climate
@@ -33,6 +33,8 @@ class Session:
         Takes the records.
     owner : Optimizer
         What callbacks are given.
+    watched : bool
+        Whether the caller sees the variables after each epoch.
     """
 
     def __init__(
@@ -44,35 +46,52 @@ class Session:
         valid: Any,
         history: History,
         owner: Any,
+        watched: bool,
     ) -> None:
+        self._watched = watched or bool(settings.callbacks)
         self._fit, self._settings, self._monitors = fit, settings, dict(monitors)
         self._train, self._valid, self._history, self._owner = train, valid, history, owner
-        self._best = fit.forget()
-        self._archive = Archive(fit, settings, train, self._best, history)
+        self._faults = Faults(settings.guard, fit, train, self._go_back)
+        self._best = fit.no_best()
+        self._archive = Archive(fit, settings, train, self._best, history, self._monitors.values())
+        fit.best = self._best  # not before: a run that is refused leaves that of the one before
 
     def run(self) -> Run:
         """Compile what is needed and return the loop."""
         fit, archive, settings = self._fit, self._archive, self._settings
-        steps = Steps(fit.current(self._train, settings.guard.check), list(fit.problem.monitors), self._train)
+        steps = Steps(
+            fit.current(self._train, settings.guard.check),
+            list(fit.problem.monitors),
+            self._train,
+            settings.calls.count,
+        )
         if settings.limits.validate_every:
             fit.evaluation(self._valid, self._monitors)
-        faults = Faults(settings.guard, fit, self._train, self._go_back)
         run = Run(
             settings.limits,
             step=steps,
             validate=self._validate,
-            keep=lambda: self._keep(run.progress),
-            restore=lambda: fit.restore(self._best),
-            fault=lambda progress: faults.meet(progress, steps.latest, steps.loss, run.note),
+            keep=self._settled(lambda: self._keep(run.progress)),
+            restore=self._settled(lambda: fit.restore(self._best)),
+            fault=self._settled(lambda progress: self._faults.meet(progress, steps.latest, steps.loss, run.note)),
             report=self._report,
             hyper=fit.rule.hyper.present_numbers,
-            save=archive.saver,
+            save=archive.saver and self._settled(archive.saver),
             every=settings.saving.every(),
-            finish=archive.close,
+            finish=self._settled(archive.close),
             progress=archive.progress,
             recorded=archive.recorded,
         )
         return run
+
+    def _settled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that finds arrays of NumPy in all variables, wherever updates are made."""
+
+        def settled(*args: Any) -> Any:
+            self._fit.settle()
+            return function(*args)
+
+        return settled
 
     def _validate(self) -> dict[str, float]:
         return averages(self._fit.evaluation(self._valid, self._monitors), list(self._monitors), self._valid)
@@ -93,6 +112,8 @@ class Session:
         return "the best parameters" if self._best.values else "the parameters of the latest checkpoint"
 
     def _report(self, record: Record) -> None:
+        if self._watched:
+            self._fit.settle()
         self._history.append(record)
         self._archive.append(record)
         self._log(record)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from ..dataset import Dataset
+from ..compiling import backends
+from ..dataset import Dataset, Feed
 from ..running.loop import Record
 from ..running.saving import Every
 from ..running.stopping import Limits
@@ -76,7 +78,35 @@ class Saving:
         return None if self.checkpoint is None else Path(self.checkpoint) / "history.jsonl"
 
 
-KINDS = (Limits, Feeding, Guard, Saving)
+@dataclasses.dataclass(frozen=True)
+class Calls:
+    """How many updates are made in one compiled call."""
+
+    updates_per_call: Any = "auto"
+
+    def __post_init__(self) -> None:
+        given = self.updates_per_call
+        if isinstance(given, bool) or not isinstance(given, str | Integral):
+            raise TypeError(f"updates_per_call must be 'auto' or an integer, got {given!r}")
+        if given != "auto" and (isinstance(given, str) or given < 1):
+            raise ValueError(f"updates_per_call must be 'auto' or at least 1, got {given!r}")
+
+    @property
+    def count(self) -> int | None:
+        """The number that was asked for, if any."""
+        return None if self.updates_per_call == "auto" else int(self.updates_per_call)
+
+    def check(self, feed: Feed) -> None:
+        """Raise ValueError if updates are to share a call that can only be made one by one."""
+        if self.updates_per_call not in ("auto", 1) and feed.sources is None:
+            raise ValueError(
+                f"updates_per_call must be 'auto' or 1 for {feed.name}, whose batches are made one by one, got "
+                f"{self.updates_per_call}; updates share a call where there is no data, or arrays in memory without "
+                "prefetch and retries"
+            )
+
+
+KINDS = (Limits, Feeding, Guard, Saving, Calls)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,12 +120,15 @@ class Settings:
     valid_loss: Variable
     valid_monitors: Pairs | None
     callbacks: tuple[Callable[[Any, Record], None], ...]
+    backend: Any
+    calls: Calls
 
     @classmethod
     def taken_from(cls, given: dict[str, Any]) -> Settings:
         """Take settings out of a call's keywords, which leaves the hyperparameters."""
         of = [{f.name: given.pop(f.name) for f in dataclasses.fields(k) if f.name in given} for k in KINDS]
         limits, feeding, guard, saving = Limits(**of[0]), Feeding(**of[1]), Guard(**of[2]), Saving(**of[3])
+        calls = Calls(**of[4])
         if guard.on_nonfinite == "rollback" and limits.validate_every is None:
             raise ValueError("on_nonfinite='rollback' must have validations to go back to, got validate_every=None")
         callbacks = tuple(given.pop("callbacks", ()))
@@ -103,7 +136,8 @@ class Settings:
             if not callable(f):
                 raise TypeError(f"callbacks must be functions of an optimizer and a Record, got {f!r}")
         valid = given.pop("valid_loss", None), given.pop("valid_monitors", None)
-        return cls(limits, feeding, guard, saving, *valid, callbacks)
+        backends.check(backend := given.pop("backend", None))
+        return cls(limits, feeding, guard, saving, *valid, callbacks, backend, calls)
 
     def check_end(self) -> None:
         """Raise ValueError if nothing can end the run."""
@@ -115,15 +149,26 @@ class Settings:
 
     def monitors(self, problem: Problem) -> dict[str, Variable]:
         """Return what validations report, the loss first."""
-        out = dict(problem.monitors)
-        if self.valid_monitors is not None:
-            out = {"loss": problem.loss, **check_monitors("valid_monitors", self.valid_monitors)}
-        if self.valid_loss is not None:
-            out["loss"] = check_loss("valid_loss", self.valid_loss)
-        for v in graph.explicit_inputs(out.values()):
-            if v not in problem.inputs:
-                raise ValueError(f"valid_loss and valid_monitors must use the inputs of the loss, got {v} too")
-        return out
+        return evaluated_monitors(problem, self.valid_loss, self.valid_monitors, "valid_")
 
 
-NAMES = (*(f.name for kind in KINDS for f in dataclasses.fields(kind)), "valid_loss", "valid_monitors", "callbacks")
+def evaluated_monitors(
+    problem: Problem, loss: Variable, monitors: Pairs | None, prefix: str = ""
+) -> dict[str, Variable]:
+    """Return what to evaluate, the loss first: what is given, checked, in place of what training reports.
+
+    Errors call the two by `prefix` and ``loss``, ``monitors``.
+    """
+    out = dict(problem.monitors)
+    if monitors is not None:
+        out = {"loss": problem.loss, **check_monitors(f"{prefix}monitors", monitors)}
+    if loss is not None:
+        out["loss"] = check_loss(f"{prefix}loss", loss)
+    for v in graph.explicit_inputs(out.values()):
+        if v not in problem.inputs:
+            raise ValueError(f"{prefix}loss and {prefix}monitors must use the inputs of the loss, got {v} too")
+    return out
+
+
+OTHERS = ("valid_loss", "valid_monitors", "callbacks", "backend")
+NAMES = (*(f.name for kind in KINDS for f in dataclasses.fields(kind)), *OTHERS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,35 +21,42 @@ class Snapshot:
     """The variables of a rule on a problem under the names that a checkpoint has for them.
 
     ``params.W`` is a parameter, ``state.W.adam.m`` the rule's state, ``updates.count`` a variable that the caller's
-    updates change, ``best.W`` the best value of a parameter. Parameters without a name are called ``unnamed0``,
-    ``unnamed1`` in the order of the parameters, the second of two called W is ``W#2``.
+    updates, or a `default_update`, change, ``valid.count`` one that only validations do, ``best.W`` the best value of
+    a parameter. Parameters without a name are called ``unnamed0``, ``unnamed1`` in the order of the parameters, the
+    second of two called W is ``W#2``.
 
     Parameters
     ----------
     fit : Fit
         The state of its rule must have been made.
+    validated : iterable of variables
+        What validations compute.
     """
 
-    def __init__(self, fit: Fit) -> None:
+    def __init__(self, fit: Fit, validated: Iterable[Variable] = ()) -> None:
         self._fit, self._problem, self._rule = fit, fit.problem, fit.rule
+        self._validated = list(validated)
 
     def variables(self) -> dict[str, Variable]:
         """Return every shared variable that a run changes, by name."""
         problem, store = self._problem, self._rule.context.store
-        used = graph.shared_inputs([*problem.monitors.values(), *problem.updates.values()])
-        moving = [v for v in used if graph.is_generator(v) or v.default_update is not None]
-        loose = dict.fromkeys([*problem.updates, *moving])
+        numbers = self._rule.hyper.symbols().values()
+        trained = _moving([*problem.monitors.values(), *problem.updates.values(), *numbers])
+        loose = dict.fromkeys([*problem.updates, *trained])
+        validated = [v for v in _moving(self._validated) if v not in loose]
         return {
             **{f"params.{n}": p for n, p in zip(problem.names, problem.params, strict=True)},
             **{f"state.{n}": v for n, v in store.variables.items()},
             **{f"updates.{n}": v for n, v in zip(graph.labels([*loose]), loose, strict=True)},
+            **{f"valid.{n}": v for n, v in zip(graph.labels(validated), validated, strict=True)},
         }
 
     # -- out
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Return copies of all tensors by name."""
-        return {n: v.get_value() for n, v in self.variables().items() if not graph.is_generator(v)}
+        # what another backend leaves in a variable may be an array of its own
+        return {n: np.asarray(v.get_value()) for n, v in self.variables().items() if not graph.is_generator(v)}
 
     def meta(self) -> dict[str, Any]:
         """Return what is no tensor: the algorithm, its clock and numbers, and random generators."""
@@ -107,6 +114,10 @@ class Snapshot:
             raise CheckpointError(
                 f"the checkpoint has the generators {sorted(meta['generators'])}, got {sorted(own['generators'])}"
             )
+        try:
+            _generators(meta)
+        except ValueError as error:
+            raise CheckpointError(f"the checkpoint has a random generator that is none: {error}") from error
 
     def apply_params(self, tensors: Tensors) -> None:
         """Set the parameters alone.
@@ -130,14 +141,14 @@ class Snapshot:
 
     def apply(self, tensors: Tensors, meta: Mapping[str, Any]) -> Differences:
         """Set variables to what a checkpoint says, but for those that it lacks or has otherwise: return these."""
-        generators = {n: generator_from(state) for n, state in meta["generators"].items()}
+        generators, updates, factor = _generators(meta), np.int64(meta["updates"]), float(meta["rate_factor"])
         differences, variables = self.differences(tensors, meta), self.variables()
         wrong = {*differences.unexpected, *differences.shapes, *differences.dtypes}
         for name, value in {**tensors, **generators}.items():
             if name in variables and name not in wrong:
                 variables[name].set_value(value)
-        self._rule.context.clock.set_value(np.int64(meta["updates"]))
-        self._rule.context.rate_factor.set_value(meta["rate_factor"])
+        self._rule.context.clock.set_value(updates)
+        self._rule.context.rate_factor.set_value(factor)
         self._rule.hyper.set_numbers(meta["hyper"])
         return differences
 
@@ -148,6 +159,19 @@ class Snapshot:
     def best_values(self, tensors: Tensors) -> list[np.ndarray]:
         """Return the best values that a checkpoint holds, in the order of the parameters; none if it has none."""
         return [tensors[f"best.{n}"] for n in self._problem.names if f"best.{n}" in tensors]
+
+
+def _generators(meta: Mapping[str, Any]) -> dict[str, np.random.Generator]:
+    return {n: generator_from(state) for n, state in meta["generators"].items()}
+
+
+def _moving(used: Iterable[Variable]) -> list[Variable]:
+    """Return the shared variables behind expressions that change as they are computed, or draw random numbers."""
+    found = graph.shared_inputs(used)
+    for v in found:  # which grows: what an update is computed from may have one itself
+        if v.default_update is not None:
+            found += [u for u in graph.shared_inputs([v.default_update]) if u not in found]
+    return [v for v in found if graph.is_generator(v) or v.default_update is not None]
 
 
 def _kind(v: Variable) -> tuple[tuple[int, ...], str]:

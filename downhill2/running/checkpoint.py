@@ -28,14 +28,18 @@ import numpy as np
 import pytensor
 from safetensors import SafetensorError, safe_open
 
-__all__ = ["CheckpointError", "Directory", "read", "write"]
+__all__ = ["RESULT", "CheckpointError", "Directory", "check", "holds_run", "read", "write"]
 
 Tensors = dict[str, np.ndarray]
 
 _log = logging.getLogger("downhill2")
 
+RESULT = "result.safetensors"  # what a run that has ended leaves beside its checkpoints
+
 _FORMAT = 1
 _LONGEST_HEADER = 100_000_000  # what readers of safetensors accept
+_NAME = re.compile(r"update-(\d{9,})\.safetensors")
+_TEMPORARY = re.compile(rf"\.({_NAME.pattern}|{re.escape(RESULT)})\.[0-9a-f]{{8}}\.tmp")
 _CODES = {
     "bool": "BOOL",
     **{f"{kind}{bits}": f"{kind[0].upper()}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
@@ -70,6 +74,12 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], meta:
         last act, to make the new file's name durable, the new file is there, whole as well.
     """
     _write(Path(path), tensors, meta, {})
+
+
+def check(tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
+    """Raise the TypeError or ValueError that `write` would raise for these; to be told before there is much to lose."""
+    _arranged(tensors)
+    _plain(meta, "meta")
 
 
 def _write(path: Path, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any], marks: dict[str, bool]) -> None:
@@ -306,8 +316,6 @@ class Directory:
         If the directory cannot be made, read or written.
     """
 
-    _name = re.compile(r"update-(\d{9,})\.safetensors")
-
     def __init__(self, path: str | os.PathLike[str], keep: int = 2) -> None:
         if not isinstance(keep, int) or isinstance(keep, bool):
             raise TypeError(f"keep must be an int, got {keep!r}")
@@ -317,14 +325,14 @@ class Directory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
-                files = self._files()
+                files = _checkpoints(self.path)
         except OSError as error:
             raise CheckpointError(f"cannot keep checkpoints in {path}: {error.strerror or error}") from error
         self._best = next((updates for updates, file in reversed(files.items()) if _is_best(file)), None)
 
-    def holds_run(self) -> bool:
-        """Return whether there is a checkpoint, readable or not."""
-        return bool(self._files())
+    def tidy(self) -> None:
+        """Remove the temporary files of writers that were killed; to be called by who is the only writer."""
+        self._remove(file for file in self.path.iterdir() if _TEMPORARY.fullmatch(file.name))
 
     def save(self, updates: int, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any], best: bool) -> Path:
         """Write the checkpoint after so many updates, then remove those that are no longer needed.
@@ -353,13 +361,12 @@ class Directory:
         """
         if updates < 0:
             raise ValueError(f"updates must be at least 0, got {updates}")
-        self._remove(self.path.glob(".update-*.tmp"))  # of a writer that was killed, before the disk is needed
         best = best or updates == self._best
         path = self.path / f"update-{updates:09d}.safetensors"
         _write(path, tensors, meta, {"best": best})
         if best or (self._best is not None and self._best > updates):
             self._best = updates if best else None
-        files = self._files()
+        files = _checkpoints(self.path)
         kept = [number for number in files if number <= updates][-self.keep :]
         self._remove(file for number, file in files.items() if number not in kept and number != self._best)
         return path
@@ -372,7 +379,7 @@ class Directory:
         CheckpointError
             If there are files, and none is whole.
         """
-        files = self._files()
+        files = _checkpoints(self.path)
         for file in reversed(files.values()):
             try:
                 return file, *read(file)
@@ -382,11 +389,6 @@ class Directory:
             raise CheckpointError(f"none of the {len(files)} checkpoints in {self.path} can be read")
         return None
 
-    def _files(self) -> dict[int, Path]:
-        """Return the checkpoints by their number of updates, oldest first."""
-        matches = ((self._name.fullmatch(file.name), file) for file in self.path.iterdir())
-        return dict(sorted((int(match[1]), file) for match, file in matches if match and file.is_file()))
-
     @staticmethod
     def _remove(files: Iterable[Path]) -> None:
         for file in files:
@@ -395,6 +397,22 @@ class Directory:
             except OSError as error:
                 # the run need not end for it
                 _log.warning("cannot remove %s: %s", file, error.strerror or error)
+
+
+def _checkpoints(path: Path) -> dict[int, Path]:
+    """Return the checkpoints in a directory by their number of updates, oldest first."""
+    matches = ((_NAME.fullmatch(file.name), file) for file in path.iterdir())
+    return dict(sorted((int(match[1]), file) for match, file in matches if match and file.is_file()))
+
+
+def holds_run(path: str | os.PathLike[str]) -> bool:
+    """Return whether there is a checkpoint, readable or not, in a directory, which need not exist."""
+    try:
+        return bool(_checkpoints(Path(path)))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise CheckpointError(f"cannot look for checkpoints in {path}: {error.strerror or error}") from error
 
 
 def _is_best(path: Path) -> bool:

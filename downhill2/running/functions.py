@@ -3,19 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pytensor
-from pytensor.compile.mode import get_default_mode
 
 from .. import config
+from ..compiling import backends
+from ..compiling.jax_step import DeviceStep
 from .loop import Tally
 
 Compiled = Callable[..., Sequence[Any]]
 
 
-def compiled(feed: Any, outputs: Sequence[Any], updates: Mapping[Any, Any]) -> Compiled:
+class Many(Protocol):
+    """Many updates in one call: what a backend makes of a compiled step, for data in memory.
+
+    A compiled step that is no plain ``pytensor.function`` says by its own method ``many(sources, size, count)`` what
+    makes many of its updates, or returns None if each is to have its own call. `sources` (`data.stretches.Source`)
+    and `size`, rows per batch, are what the stretches will have; `count` is how many updates to make in a call, None
+    for an estimate from sizes.
+
+    Attributes
+    ----------
+    most : int
+        How many updates to make in a call.
+    made : int
+        How many updates of the latest call were sound, also if it raised. If that is less than the stretch has, the
+        next one was tried: like the step alone, it has left everything as it was, or else (``check='gradients'``)
+        made a value that is not finite.
+    """
+
+    most: int
+    made: int
+
+    def __call__(self, stretch: Any, totals: np.ndarray, losses: np.ndarray) -> None:
+        """Make the updates of a stretch, up to the first that is not sound or raises.
+
+        When it returns, whoever looks at shared variables finds there what as many calls of the step leave there.
+
+        Parameters
+        ----------
+        stretch : data.stretches.Stretch
+            Batches of one length.
+        totals : float64 array of shape (monitors + 1,)
+            Goes on, in place: for each update that is sound, in turn, the batch's weight times each monitor, in the
+            order of the step's outputs, is added, and last the weight. In float64, product and sum rounded one
+            after the other: bit for bit what a loop in Python adds up.
+        losses : float64 array of shape (batches of the stretch,)
+            Is filled with the loss of each update that was tried, before it.
+        """
+
+
+def compiled(
+    feed: Any,
+    outputs: Sequence[Any],
+    updates: Mapping[Any, Any],
+    givens: Mapping[Any, Any] | None = None,
+    backend: Any = None,
+) -> Compiled:
     """Compile a function of the batches of a feed.
 
     Parameters
@@ -24,27 +70,34 @@ def compiled(feed: Any, outputs: Sequence[Any], updates: Mapping[Any, Any]) -> C
         Its `inputs` are what a batch consists of, its `givens` what stands for the inputs of the loss.
     outputs : sequence of scalar TensorVariable
     updates : mapping of shared variable to expression
+    givens : mapping of shared variable to expression, optional
+        What stands for variables besides.
+    backend : str, Mode or None
+        What compiles it; `compiling.backends` says what there is.
+
+    Raises
+    ------
+    ValueError
+        If the backend lacks an operation.
     """
-    function: Compiled = pytensor.function(
-        feed.inputs,
-        list(outputs),
-        updates=dict(updates),
-        givens=feed.givens,
-        mode=mode(),
-        on_unused_input="ignore",
-        trust_input=True,  # a feed yields only what the function takes
-    )
-    return function
+    with backends.explained(backend):
+        function = pytensor.function(
+            feed.inputs,
+            list(outputs),
+            updates=dict(updates),
+            givens={**feed.givens, **(givens or {})},
+            mode=(chosen := mode(backend)),
+            on_unused_input="ignore",
+            trust_input=True,  # a feed yields only what the function takes
+        )
+    result: Compiled = DeviceStep(function) if backends.on_device(chosen) else function
+    return result
 
 
-def mode() -> Any:
-    """Return PyTensor's default mode; where its linker is Numba's, the mode that generates one function of a graph."""
-    default = get_default_mode()
-    if not config.generated or not type(default.linker).__module__.startswith("pytensor.link.numba"):
-        return default
-    from ..compiling import fast_mode  # imports Numba
-
-    return fast_mode(default, products=config.products)
+def mode(backend: Any = None) -> Any:
+    """Return the PyTensor mode in which a backend compiles under the present switches."""
+    switches = {"generated": config.generated, "products": config.products, "parallel": config.parallel}
+    return backends.mode(backend, **switches)
 
 
 class Steps:
@@ -60,6 +113,8 @@ class Steps:
         The names of the monitors; the loss comes first.
     feed : Feed
         Where batches come from.
+    per_call : int, optional
+        How many updates to make in one call at most, where data is in memory. Default: by an estimate from sizes.
 
     Attributes
     ----------
@@ -69,20 +124,27 @@ class Steps:
         Its loss, before the update.
     """
 
-    def __init__(self, function: Callable[[], Compiled], names: Sequence[str], feed: Any) -> None:
-        self._function, self._names, self._feed = function, list(names), feed
+    def __init__(
+        self, function: Callable[[], Compiled], names: Sequence[str], feed: Any, per_call: int | None = None
+    ) -> None:
+        self._function, self._names, self._feed, self._per_call = function, list(names), feed, per_call
+        self._many: tuple[Compiled, Many | None] | None = None
         self._batches: Iterator[tuple[tuple[Any, ...], float]] | None = None
-        self._position = 0
+        self._position: int | None = None
         self.latest: tuple[Any, ...] = ()
         self.loss = np.nan
 
     def __call__(self, tally: Tally, most: int | None, halt: Callable[[], bool]) -> None:
-        """Add at most `most` updates of the present epoch to a tally, fewer if ``halt()`` says so after one."""
-        if self._batches is None:
-            self._position = self._feed.done
-            self._batches = self._feed.train()
+        """Add at most `most` updates of the present epoch to a tally, fewer if ``halt()`` says so after one call."""
+        if self._position is None:
+            self._position = self._feed.begin()
+        function = self._function()
+        many = self._together(function)
         try:
-            self._run(self._batches, tally, most, halt)
+            if many is None:
+                self._make_each(function, tally, most, halt)
+            else:
+                self._make_many(many, tally, most, halt)
         finally:
             self._position += tally.updates + tally.bad
         if self._position == self._feed.length:
@@ -90,17 +152,25 @@ class Steps:
         if tally.end:
             if not self._position:
                 raise ValueError(f"{self._feed.name} must have at least one batch an epoch, got none")
-            self._batches = None
+            self._batches = self._position = None
 
-    def _run(self, batches: Iterator[Any], tally: Tally, most: int | None, halt: Callable[[], bool]) -> None:
-        function, names = self._function(), self._names
-        if tally.losses is not None:
-            function = _noting(function, tally.losses)
+    def _together(self, function: Compiled) -> Many | None:
+        """Return what makes many updates of a function in one call, if they are to share calls."""
+        if self._per_call == 1 or self._feed.sources is None:
+            return None
+        if self._many is None or self._many[0] is not function:
+            self._many = function, together(function, self._feed.sources, self._feed.size, self._per_call)
+        return self._many[1]
+
+    def _make_each(self, function: Compiled, tally: Tally, most: int | None, halt: Callable[[], bool]) -> None:
+        self._batches = self._batches or self._feed.rest()
+        function = function if tally.losses is None else _noting(function, tally.losses)
+        names = self._names
         totals = [tally.sums.get(name, 0.0) for name in names]
         made, rows, last = 0, tally.rows, len(names)
         places = range(last)
         try:
-            for arrays, weight in batches:
+            for arrays, weight in self._batches:
                 values = function(*arrays)
                 if not values[last]:
                     tally.bad, self.latest, self.loss = True, arrays, float(values[0])
@@ -116,6 +186,52 @@ class Steps:
             tally.updates, tally.rows, tally.sums = made, rows, dict(zip(names, totals, strict=True))
             if tally.losses is not None:
                 del tally.losses[made:]  # the one that was held back
+
+    def _make_many(self, many: Many, tally: Tally, most: int | None, halt: Callable[[], bool]) -> None:
+        self._batches = None
+        totals = np.array([*(tally.sums.get(name, 0.0) for name in self._names), tally.rows])
+        left = self._feed.length - self._position
+        most = left if most is None else min(most, left)
+        try:
+            while tally.updates < most and not tally.bad:
+                self._make_stretch(many, self._feed.stretch(min(many.most, most - tally.updates)), tally, totals)
+                if halt():
+                    return
+        finally:
+            *sums, tally.rows = totals.tolist()
+            tally.sums = dict(zip(self._names, sums, strict=True))
+
+    def _make_stretch(self, many: Many, stretch: Any, tally: Tally, totals: np.ndarray) -> None:
+        losses, feed = np.empty(len(stretch)), self._feed
+        try:
+            many(stretch, totals, losses)
+        finally:
+            made, tried = many.made, min(many.made + 1, len(stretch))
+            feed.move(stretch, tried)
+            tally.updates += made
+            if tally.losses is not None:
+                tally.losses += losses[:made].tolist()
+        if made < tried:
+            tally.bad, self.latest, self.loss = True, feed.latest(), float(losses[made])
+
+
+def together(function: Any, sources: Sequence[Any], size: int, count: int | None = None) -> Many | None:
+    """Return what makes many updates of a compiled step in one call, None if each is to have its own.
+
+    Parameters
+    ----------
+    function, sources, size, count
+        The step, and how `Many` says that it is asked.
+    """
+    if not config.many:
+        return None
+    if hasattr(function, "many"):
+        own: Many | None = function.many(sources, size, count)
+        return own
+    from ..compiling.linker import many_updates  # imports PyTensor's linkers
+
+    made: Many | None = many_updates(function, sources, size, count)
+    return made
 
 
 def _noting(function: Compiled, losses: list[float]) -> Compiled:

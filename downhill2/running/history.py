@@ -190,17 +190,25 @@ class History(Sequence[Record]):
             return cls(_parsed(table, path))
 
     @classmethod
-    def from_json_lines(cls, path: str | os.PathLike[str]) -> History:
+    def from_json_lines(cls, path: str | os.PathLike[str], offset: int | None = None) -> History:
         """Return the history that `to_json_lines` or `HistoryFile` wrote.
 
         A last line without its end, left by a crash, is ignored and logged.
 
+        Parameters
+        ----------
+        path : str or path
+        offset : int, optional
+            Bytes of the file to read, up to the end of a line. Default: all.
+
         Raises
         ------
         ValueError
-            If another line is no record; names it.
+            If another line is no record; names it. If `offset` is not at the end of a line.
         """
-        *lines, torn = Path(path).read_bytes().split(b"\n")
+        *lines, torn = Path(path).read_bytes()[:offset].split(b"\n")
+        if torn and offset is not None:
+            raise ValueError(f"offset must be at the end of a line of {path}, got {offset}")
         if torn:
             _log.warning("%s ends in the middle of line %d, which is ignored", path, len(lines) + 1)
         return cls(_decoded(line, f"{path}, line {i}") for i, line in enumerate(lines, 1))

@@ -118,7 +118,8 @@ class Run:
         Returns the hyperparameters for a `Record`.
     save : callable, optional
         Takes the `Progress` when the run is to be saved: as `every` says, and when it ends; not after an exception.
-        What it is given is where a run that had not ended would go on.
+        What it is given is where a run that had not ended would go on. Returns why it could not save, for the next
+        record to tell, or None.
     every : Every, optional
         How often to save. Default: at the end only.
     finish : callable, optional
@@ -127,7 +128,7 @@ class Run:
     progress : Progress, optional
         Where to go on. Default: a beginning.
     recorded : pair of dict, optional
-        The last pair of a run that had ended where `progress` stands; it then ends at once.
+        The last pair of a run that has made no update since. If its limits end it there, it ends at once.
     clock : callable, optional
         Returns seconds.
 
@@ -148,7 +149,7 @@ class Run:
         fault: Callable[[Progress], str | None],
         report: Callable[[Record], None],
         hyper: Callable[[], dict[str, float]] = dict,
-        save: Callable[[Progress], None] | None = None,
+        save: Callable[[Progress], str | None] | None = None,
         every: Every | None = None,
         finish: Callable[[Progress, Pair | None], None] | None = None,
         progress: Progress | None = None,
@@ -323,14 +324,21 @@ class Run:
         if self._save is None or self._saved == (p.updates, p.epoch):
             return
         with self._signals.held():
-            self._save(p)
+            failure = self._save(p)
+        if failure is not None:
+            self._note_failure(failure)
         self._saved = p.updates, p.epoch
         self._set_alarm()
 
     def _note_save(self) -> None:
         """Have the record tell of a save that is due; not of one at an end, which a run that goes on has not had."""
         if self._save is not None:
-            self.note(f"checkpoint after update {self.progress.updates}")
+            self.note(_checkpoint(self.progress))
+
+    def _note_failure(self, why: str) -> None:
+        """Have the next record tell that a save failed, and not of that save if it was to."""
+        p, told = self.progress, _checkpoint(self.progress)
+        p.events = [*(event for event in p.events if event != told), f"{told} failed: {why}"]
 
     def _save_last(self) -> None:
         """Save at the end, unless a save since the last update stands for it: what came after that comes again."""
@@ -410,3 +418,7 @@ class Run:
         if self._finish is not None:
             whole = how is None and self._signals.asked is None
             self._finish(p, (self._pair or ({}, dict(p.validation))) if whole else None)
+
+
+def _checkpoint(progress: Progress) -> str:
+    return f"checkpoint after update {progress.updates}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +11,8 @@ import pytensor.tensor as pt
 
 from . import graph
 from .graph import Variable
+
+Store = Callable[[Sequence[Variable]], Variable]
 
 
 class Bundle:
@@ -24,10 +26,15 @@ class Bundle:
         Their labels in state names.
     flat : bool
         Whether x is the vector of all their elements, in C order, rather than the parameter itself.
+    store : callable, optional
+        Returns the shared vector that holds the elements of several shared variables, one per parameter: x and state
+        are read from such vectors and written to them. By default they are joined and split.
     """
 
-    def __init__(self, params: Sequence[Variable], names: Sequence[str], flat: bool) -> None:
-        self.params, self.names, self.flat = list(params), list(names), flat
+    def __init__(
+        self, params: Sequence[Variable], names: Sequence[str], flat: bool, store: Store | None = None
+    ) -> None:
+        self.params, self.names, self.flat, self._store = list(params), list(names), flat, store
         self.shapes = [p.get_value(borrow=True).shape for p in params]
         self.dtype = np.result_type(*(graph.work_dtype(p.type.dtype) for p in params)).name
 
@@ -46,6 +53,16 @@ class Bundle:
         values = [p.get_value(borrow=True) for p in self.params]
         x = np.concatenate([v.ravel() for v in values]) if self.flat else values[0]
         return x.astype(self.dtype, copy=False)
+
+    def held(self, variables: Sequence[Variable]) -> Variable:
+        """Return one tensor of shared variables given per parameter."""
+        return self._store(variables) if self._store else self.join(variables)
+
+    def updates(self, variables: Sequence[Variable], x: Variable) -> dict[Variable, Variable]:
+        """Return the new values that make shared variables, given per parameter, hold `x`."""
+        if self._store:
+            return {self._store(variables): x}
+        return dict(zip(variables, self.split(x), strict=True))
 
     def join(self, xs: Sequence[Variable]) -> Variable:
         """Return one tensor of what is given per parameter."""
@@ -73,52 +90,91 @@ def _part(x: Variable, start: int, param: Variable, shape: tuple[int, ...]) -> V
 class Layout:
     """The bundles of an optimizer's parameters, for each scope.
 
-    With `packed`, parameters of element rules become one flat vector per dtype: for many small parameters one
-    loop over a vector costs less than a loop for each.
+    Parameters
+    ----------
+    params : sequence of shared variables
+    names : sequence of str
+    packed : collection of shared variables
+        Parameters that element rules see as one flat vector per dtype: for many small parameters one loop over a
+        vector costs less than a loop for each.
+    store : callable, optional
+        As for `Bundle`: where packed parameters, and their state, are held.
     """
 
-    def __init__(self, params: Sequence[Variable], names: Sequence[str], packed: bool = False) -> None:
-        self.params, self.packed = list(params), packed
+    def __init__(
+        self,
+        params: Sequence[Variable],
+        names: Sequence[str],
+        packed: Collection[Variable] = (),
+        store: Store | None = None,
+    ) -> None:
+        self.params = list(params)
         self.singles = [Bundle([p], [n], False) for p, n in zip(params, names, strict=True)]
         self._names = dict(zip(params, names, strict=True))
+        self._packed, self._store = set(packed), store
 
     @cached_property
     def whole(self) -> list[Bundle]:
         """All parameters as one vector."""
+        if len(self.elementwise) == 1 and self.elementwise[0].flat:
+            return self.elementwise
         return [self._flat(self.params)]
 
     @cached_property
-    def by_dtype(self) -> list[Bundle]:
-        """One vector for each dtype among the parameters."""
-        kinds = [b.dtype for b in self.singles]
-        return [
-            self._flat([p for p, k in zip(self.params, kinds, strict=True) if k == d]) for d in dict.fromkeys(kinds)
-        ]
+    def elementwise(self) -> list[Bundle]:
+        """One vector for each dtype among the packed parameters, then the others one by one."""
+        kinds: dict[str, list[Variable]] = {}
+        for single in self.singles:
+            if single.params[0] in self._packed:
+                kinds.setdefault(single.dtype, []).extend(single.params)
+        vectors = [self._flat(params, self._store) for params in kinds.values()]
+        return [*vectors, *(single for single in self.singles if single.params[0] not in self._packed)]
 
-    def _flat(self, params: Sequence[Variable]) -> Bundle:
-        return Bundle(params, [self._names[p] for p in params], True)
+    def _flat(self, params: Sequence[Variable], store: Store | None = None) -> Bundle:
+        return Bundle(params, [self._names[p] for p in params], True, store)
 
     def bundles(self, scope: str) -> list[Bundle]:
         """Return what a rule of `scope` sees as its x, one after the other."""
         if scope == "all":
             return self.whole
-        return self.by_dtype if scope == "element" and self.packed else self.singles
+        return self.elementwise if scope == "element" else self.singles
+
+    def point(self) -> Values:
+        """Return the parameters themselves."""
+        values = Values(dict(zip(self.params, self.params, strict=True)))
+        for bundle in self.elementwise:
+            values.note(bundle, bundle.held(bundle.params))
+        return values
 
 
 class Values:
-    """One tensor per parameter, kept as the bundles in which it was written."""
+    """One tensor per parameter, kept as the bundles in which it was written, each parameter once."""
 
     def __init__(self, parts: Mapping[Variable, Variable] | None = None) -> None:
-        self.parts = dict(parts or {})
+        self._parts = dict(parts or {})
         self._whole: dict[Bundle, Variable] = {}
+        self._unsplit: list[Bundle] = []
+
+    @property
+    def parts(self) -> dict[Variable, Variable]:
+        """The tensor of each parameter; vectors are split when this is asked for, as most never are."""
+        for bundle in self._unsplit:
+            self._parts.update(zip(bundle.params, bundle.split(self._whole[bundle]), strict=True))
+        self._unsplit = []
+        return self._parts
 
     def read(self, bundle: Bundle) -> Variable:
         """Return the bundle's x; what was written as this bundle is not taken apart and joined again."""
         if bundle not in self._whole:
-            self._whole[bundle] = bundle.join([self.parts[p] for p in bundle.params])
+            parts = self.parts
+            self._whole[bundle] = bundle.join([parts[p] for p in bundle.params])
         return self._whole[bundle]
+
+    def note(self, bundle: Bundle, x: Variable) -> None:
+        """Say that `x` is what the tensors of the bundle's parameters are as one."""
+        self._whole[bundle] = x
 
     def write(self, bundle: Bundle, x: Variable) -> None:
         """Set the bundle's x."""
         self._whole[bundle] = x
-        self.parts.update(zip(bundle.params, bundle.split(x), strict=True))
+        self._unsplit.append(bundle)

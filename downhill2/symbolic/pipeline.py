@@ -32,9 +32,10 @@ def update(rule: Rule, measured: Measured, layout: Layout, gate: Variable | None
     gate : symbolic bool, optional
         Where false, every variable but the random generators keeps its value.
     """
-    step, new = Stages(rule, measured, layout).run()
-    point = {p: graph.cast(p, graph.work_dtype(p.type.dtype)) for p in layout.params}
-    new |= {p: x - step.parts[p] for p, x in point.items()}
+    stages = Stages(rule, measured, layout)
+    step, new = stages.run()
+    for bundle in layout.bundles("element"):
+        new |= bundle.updates(bundle.params, stages.point.read(bundle) - step.read(bundle))
     new[rule.context.clock] = rule.context.clock + 1
     known = [*layout.params, *measured.outputs, *new]
     return _finish(new, known, gate)
@@ -45,7 +46,7 @@ class Stages:
 
     def __init__(self, rule: Rule, measured: Measured, layout: Layout) -> None:
         self.rule, self.measured, self.layout = rule, measured, layout
-        self.point = Values(dict(zip(layout.params, layout.params, strict=True)))
+        self.point = layout.point()
         self.values = Values(dict(zip(measured.params, measured.grads, strict=True)))
         self.new: dict[Variable, Variable] = {}
 
@@ -93,9 +94,13 @@ class Stages:
         source: dict[str, Callable[[], Any]] = {
             "loss": lambda: self.measured.loss,
             "hvp": lambda: self.hessian_vector,
-            "global_norm": lambda: self.measured.global_norm(list(self.values.parts.values())),
+            "global_norm": self.global_norm,
         }
         return {n: source[n]() for n in rule.needs}
+
+    def global_norm(self) -> Variable:
+        """Return the norm of all values taken as one vector."""
+        return self.measured.global_norm([self.values.read(b) for b in self.layout.bundles("element")])
 
     def hessian_vector(self, bundle: Bundle, r: Variable, method: str) -> Variable:
         """Return the Hessian times a vector over all parameters."""

@@ -132,11 +132,11 @@ class Rule:
         if state.like_param:
             singles = [Bundle([p], [n], False) for p, n in zip(bundle.params, bundle.names, strict=True)]
             return Held(bundle, [
-                store.variable(f"{b.name}.{suffix}", partial(_first, state, self, b), b.shape) for b in singles
+                store.variable(f"{b.name}.{suffix}", partial(_first, state, self, b, b.name), b.shape) for b in singles
             ])  # fmt: skip
         # an element rule may see its parameters one by one or packed: what belongs to none of them is one for all
         owner = "all" if self.scope == "element" else bundle.name
-        return Held(None, [store.variable(f"{owner}.{suffix}", partial(_first, state, self, bundle))])
+        return Held(None, [store.variable(f"{owner}.{suffix}", partial(_first, state, self, bundle, owner))])
 
     def _check_names(self, old: Mapping[str, Variable], new: Mapping[str, Variable]) -> None:
         if set(old) != set(new):
@@ -151,16 +151,15 @@ class Held:
 
     def __init__(self, bundle: Bundle | None, variables: list[Variable]) -> None:
         self.bundle, self.variables = bundle, variables
-        self.value = variables[0] if bundle is None else bundle.join(variables)
+        self.value = variables[0] if bundle is None else bundle.held(variables)
 
     def updates(self, new: Variable) -> dict[Variable, Variable]:
         """Return the new value of each variable."""
-        parts = [new] if self.bundle is None else self.bundle.split(new)
-        return dict(zip(self.variables, parts, strict=True))
+        return {self.variables[0]: new} if self.bundle is None else self.bundle.updates(self.variables, new)
 
 
-def _first(state: State, rule: Rule, bundle: Bundle) -> Any:
-    return state.first(rule, bundle.value())
+def _first(state: State, rule: Rule, bundle: Bundle, owner: str) -> Any:
+    return state.first(rule, bundle.value(), owner)
 
 
 def _drawing(rng: Variable, new: Mapping[Variable, Variable]) -> Variable:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,8 @@ class State:
         """Whether there is one for each parameter, of its shape, rather than one of its own shape."""
         return self.shape is None
 
-    def first(self, rule: Any, value: np.ndarray) -> Any:
-        """Return the first value, for a rule that updates `value`."""
+    def first(self, rule: Any, value: np.ndarray, owner: str) -> Any:
+        """Return the first value, for a rule that updates `value`, which state names call `owner`."""
         start = self.init(rule, value) if callable(self.init) else self.init
         if isinstance(start, np.random.Generator):
             return start
@@ -66,9 +67,20 @@ def Number(init: float | Callable[[Any, np.ndarray], Any] = 0.0) -> State:
     return State(init, lambda rule, value: ())
 
 
-def Generator() -> State:
-    """Declare a random generator, seeded by the rule's setting `seed`."""
-    return State(lambda rule, value: np.random.default_rng(rule.seed), lambda rule, value: ())
+class Generator(State):
+    """Declare a random generator, seeded by the rule's setting `seed`.
+
+    Where each parameter has its own, as in a rule of scope ``'tensor'``, their numbers are independent of each other:
+    the seed is that of the setting and of the parameter's name.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(shape=lambda rule, value: ())
+
+    def first(self, rule: Any, value: np.ndarray, owner: str) -> np.random.Generator:
+        """Return a new generator."""
+        key = tuple(owner.encode()) if rule.scope == "tensor" else ()
+        return np.random.default_rng(np.random.SeedSequence(rule.seed, spawn_key=key))
 
 
 class Store:
@@ -92,6 +104,17 @@ class Store:
     def adopt(self, name: str, variable: Variable, first: Callable[[], Any]) -> None:
         """Take in a variable that was made elsewhere."""
         self.variables[name], self._first[name] = variable, first
+
+    @contextlib.contextmanager
+    def tried(self) -> Iterator[None]:
+        """Forget the variables that the body makes if it raises."""
+        before = {*self.variables}
+        try:
+            yield
+        except BaseException:
+            for name in self.variables.keys() - before:
+                del self.variables[name], self._first[name]
+            raise
 
     def values(self) -> dict[str, Any]:
         """Return copies of the present values by name."""
