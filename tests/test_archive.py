@@ -18,6 +18,7 @@ from training import Crash, Training, after, contents, plain, records, rows
 
 import downhill2
 from downhill2 import CheckpointError, Dataset
+from downhill2.running import checkpoint
 from downhill2.running.checkpoint import read, write
 from downhill2.running.history import History, HistoryFile
 
@@ -40,6 +41,13 @@ def everything(train):
     opt = train.opt
     values = {p.name: p.get_value() for p in opt.params} | opt.state | {v.name: v.get_value() for v in train.loose}
     return {n: plain(v) for n, v in values.items()}, dict(opt.hyper), opt.context.clock.get_value().item()
+
+
+def untouched(train):
+    """Return all that a refused run must leave as it was: besides, what the run before has left."""
+    opt = train.opt
+    best = [plain(v) for v in opt.fit.best.values]
+    return everything(train), best, opt.best_monitors, records(opt.history), opt.stopped, opt.limits
 
 
 # -- what is refused
@@ -71,12 +79,71 @@ OTHERS = {
 def test_a_checkpoint_of_something_else_is_refused(kwargs, given, message, saved, monkeypatch):
     monkeypatch.chdir(saved.parent)
     train = training(**{"noise": True, **kwargs})
-    train.run(max_updates=2)
-    values, files = everything(train), contents(saved)
+    train.run(max_updates=8, learning_rate=0.02)
+    (saved / ".update-000000012.safetensors.abcdef12.tmp").write_bytes(b"of a run that may be on")
+    before, files = untouched(train), contents(saved)
+    changed = {"learning_rate": 0.5, "momentum": 0.9, "patience": 3}
     with pytest.raises(CheckpointError, match=message):
-        train.run(anew=False, checkpoint=saved, resume=True, **given)
-    assert everything(train) == values
+        train.run(anew=False, checkpoint=saved, resume=True, **given, **changed)
+    assert untouched(train) == before
     assert contents(saved) == files
+
+
+@pytest.mark.parametrize("harm", ["a line", "the end of a line", "a folder"])
+def test_a_history_that_is_damaged_is_refused(harm, saved):
+    train, path = training(noise=True), saved / "history.jsonl"
+    train.run(max_updates=8)
+    if harm == "a folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        place = b"\n" if harm == "the end of a line" else b'"epoch"'
+        path.write_bytes(path.read_bytes().replace(place, b" " * len(place)))
+    generator = np.random.default_rng(9)
+    before, files, drawn = untouched(train), contents(saved), str(generator.bit_generator.state)
+    with pytest.raises((CheckpointError, IsADirectoryError)):
+        train.run(anew=False, checkpoint=saved, resume=True, rng=generator)
+    assert untouched(train) == before
+    assert contents(saved) == files
+    assert str(generator.bit_generator.state) == drawn
+
+
+@pytest.mark.parametrize("harm", ["a model's file", "another version's file"])
+def test_a_checkpoint_that_says_nothing_of_a_run_is_refused(harm, saved):
+    train, path = training(noise=True), saved / "update-000000009.safetensors"
+    train.run(max_updates=8)
+    if harm == "a model's file":
+        message = r"the checkpoint is of no run; opt\.load sets an optimizer to it"
+        train.opt.save(path)
+    else:
+        message = r"the checkpoint is of another version of downhill2: .*'mood'"
+        tensors, meta = read(saved / "update-000000008.safetensors")
+        write(path, tensors, {**meta, "progress": {**meta["progress"], "mood": "good"}})
+    before, files = untouched(train), contents(saved)
+    with pytest.raises(CheckpointError, match=message):
+        train.run(anew=False, checkpoint=saved, resume=True)
+    assert untouched(train) == before
+    assert contents(saved) == files
+
+
+def test_a_refused_run_leaves_no_state_that_it_made():
+    first, second = Training("sgd", momentum=0.5), Training("sgd")
+    first.run(max_updates=2)
+    state = first.opt.state_dict()
+    state["params.W"] = np.zeros(5)
+    with pytest.raises(CheckpointError, match=r"'params\.W' must have shape"):
+        second.opt.load_state_dict(state)
+    assert second.opt.state == {}
+
+
+def test_files_that_killed_writers_left_go_when_the_run_goes_on(saved):
+    left = [saved / ".update-000000012.safetensors.abcdef12.tmp", saved / ".result.safetensors.01234567.tmp"]
+    other = saved / ".notes.tmp"
+    for path in (*left, other):
+        path.write_bytes(b"half")
+    training(noise=True).run(checkpoint=saved, resume=True, max_updates=8)
+    assert not any(path.exists() for path in left)
+    assert other.exists()
 
 
 @pytest.mark.parametrize("given", [{"batch_size": 5}, {"train": rows(24, 2)}, {"shuffle": False}])
@@ -110,6 +177,7 @@ def test_a_run_that_is_there_is_not_overwritten(saved):
 def test_a_run_that_is_not_there_is_missed(resume, tmp_path):
     with pytest.raises(ValueError, match=r"must name a directory with a run to resume, got .*nothing"):
         training().run(checkpoint=tmp_path / "nothing", resume=resume)
+    assert not (tmp_path / "nothing").exists()
 
 
 def test_a_run_may_begin_where_there_is_none(tmp_path):
@@ -209,6 +277,72 @@ def test_a_kill_right_after_the_parameters_were_taken_leaves_a_run_that_goes_on(
     assert records(History.from_json_lines(saved / "history.jsonl")) == go_on["history"]
 
 
+@pytest.mark.parametrize("algo", ["sgd", "rmsprop", "esgd"])
+def test_another_algorithm_may_begin_with_the_parameters(algo, saved):
+    train = training(algo)
+    tensors, _ = read(saved / "update-000000008.safetensors")
+    train.fresh()
+    train.opt.set_params([tensors[f"params.{p.name}"] for p in train.opt.params])
+    whole = train.run(anew=False)
+    assert train.run(checkpoint=saved, resume="params") == whole
+    assert not (saved / "update-000000008.safetensors").exists()
+
+
+class Anchored(downhill2.Optimizer):
+    """Is drawn back to where it began."""
+
+    start = downhill2.Copy()
+
+    def direction(self, param, grad, start):
+        return grad + param - start, {"start": start}
+
+
+def test_state_that_copies_parameters_begins_with_those_that_were_taken(tmp_path):
+    def build(value):
+        w = pytensor.shared(np.array(value), name="w")
+        return Anchored(w**2, learning_rate=0.1)
+
+    first, second = build(1.0), build(5.0)
+    first.minimize(max_updates=0, checkpoint=tmp_path)
+    second.minimize(max_updates=2, checkpoint=tmp_path, resume="params", train_batches=2)
+    assert second.state["w.anchored.start"] == 1
+
+
+def test_where_a_run_cannot_begin_the_one_whose_parameters_it_takes_stays(saved, monkeypatch):
+    train = training(noise=True)
+    train.run(max_updates=2)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    before, files = untouched(train), contents(saved)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "_put", full)
+        with pytest.raises(CheckpointError, match="No space left on device"):
+            train.run(anew=False, checkpoint=saved, resume="params")
+    assert untouched(train) == before
+    assert contents(saved) == files
+    assert train.run(checkpoint=saved, resume=True) == train.run()
+
+
+@pytest.mark.parametrize("way", ["its parameters were taken", "its checkpoints were removed"])
+def test_the_result_of_a_former_run_is_not_taken_for_that_of_the_next(way, saved):
+    train = training(noise=True)
+    result = saved / "result.safetensors"
+    assert result.exists()
+    if way == "its checkpoints were removed":
+        for path in saved.glob("update-*"):
+            path.unlink()
+
+    def crash():
+        raise Crash
+
+    resume = "params" if way == "its parameters were taken" else False
+    with after(8, crash), pytest.raises(Crash):
+        train.run(checkpoint=saved, resume=resume, checkpoint_every="4 updates")
+    assert not result.exists()
+
+
 # -- settings that come and go while a run is on
 
 
@@ -265,6 +399,62 @@ def test_a_generator_and_a_count_with_default_updates_go_on(tmp_path):
         opt.reset()
         opt.minimize([rows(10, 0)[0][:, :3]], rng=0, batch_size=4, **{"max_updates": 12, **given})
         return [plain(v.get_value()) for v in (w, generator, count)], records(opt.history)
+
+    whole = run()
+    run(checkpoint=tmp_path, max_updates=5)
+    assert run(checkpoint=tmp_path, resume=True) == whole
+
+
+def test_what_only_validations_advance_goes_on_too(tmp_path):
+    w, x = pytensor.shared(np.ones(3), name="w"), pt.matrix("x")
+    generator = pt.random.shared_rng(np.random.default_rng(3), name="generator")
+    count, steps = (pytensor.shared(np.array(0.0), name=name) for name in ("count", "count"))
+    with pytest.warns(DeprecationWarning, match="default_update"):
+        generator.default_update, noise = generator.normal(size=(3,))
+    with pytest.warns(DeprecationWarning, match="default_update"):
+        count.default_update = count + steps
+    with pytest.warns(DeprecationWarning, match="default_update"):
+        steps.default_update = steps + 1
+    loss = ((x @ w - 1) ** 2).mean()
+    opt = downhill2.build("adam", loss, [w], learning_rate=0.1)
+    shaken = ((x @ (w + 0.1 * noise) - 1) ** 2).mean()
+
+    def run(**given):
+        w.set_value(np.ones(3))
+        generator.set_value(np.random.default_rng(3))
+        for v in (count, steps):
+            v.set_value(np.array(0.0))
+        opt.reset()
+        usual = {"rng": 0, "batch_size": 4, "max_updates": 12, "valid_loss": shaken, "valid_monitors": {"n": count}}
+        opt.minimize([rows(10, 0)[0][:, :3]], validate_every=1, **{**usual, **given})
+        return [plain(v.get_value()) for v in (w, generator, count, steps)], records(opt.history)
+
+    whole = run()
+    assert opt.history[-1].valid["n"] > 1
+    run(checkpoint=tmp_path, max_updates=5)
+    assert run(checkpoint=tmp_path, resume=True) == whole
+    # an optimizer alone has no validations
+    values = [plain(v.get_value()) for v in (generator, count)]
+    run(max_updates=0)
+    opt.load(tmp_path / "update-000000012.safetensors")
+    assert opt.context.clock.get_value() == 12
+    assert [plain(v.get_value()) for v in (generator, count)] != values
+    with pytest.raises(CheckpointError, match=r"another model: unexpected: 'valid\.count'"):
+        opt.minimize([rows(10, 0)[0][:, :3]], batch_size=4, checkpoint=tmp_path, resume=True)
+
+
+def test_a_learning_rate_that_is_computed_from_what_moves_goes_on(tmp_path):
+    w, age = pytensor.shared(np.ones(3), name="w"), pytensor.shared(np.array(0.0), name="age")
+    with pytest.warns(DeprecationWarning, match="default_update"):
+        age.default_update = age + 1
+    opt = downhill2.build("sgd", (w**2).sum(), learning_rate=0.1 / (1 + age))
+
+    def run(**given):
+        w.set_value(np.ones(3))
+        age.set_value(np.array(0.0))
+        opt.reset()
+        opt.minimize(**{"max_updates": 9, "train_batches": 4, **given})
+        return plain(w.get_value()), age.get_value(), records(opt.history)
 
     whole = run()
     run(checkpoint=tmp_path, max_updates=5)
@@ -385,9 +575,31 @@ def test_a_generator_that_is_none_changes_nothing():
     state, values = train.opt.state_dict(), everything(train)
     state["meta"]["generators"]["updates.generator"] = {"bit_generator": "dice"}
     state["params.W"] = state["params.W"] + 1
-    with pytest.raises(ValueError, match="state must be what generator_state returns"):
+    with pytest.raises(CheckpointError, match="state must be what generator_state returns"):
         train.opt.load_state_dict(state)
+    with pytest.raises(ValueError, match="state must be what generator_state returns"):
+        train.opt.load_state_dict(state, strict=False)
     assert everything(train) == values
+
+
+def test_a_file_with_a_generator_that_is_none_changes_nothing(tmp_path):
+    train = training(noise=True)
+    train.run(max_updates=3)
+    train.opt.save(tmp_path / "model")
+    tensors, meta = read(tmp_path / "model")
+    write(tmp_path / "model", tensors, {**meta, "generators": {"updates.generator": {"bit_generator": "dice"}}})
+    values = everything(train)
+    with pytest.raises(CheckpointError, match="random generator that is none: state must be"):
+        train.opt.load(tmp_path / "model")
+    assert everything(train) == values
+
+
+def test_a_variable_that_no_checkpoint_can_hold_is_told_before_the_run(tmp_path):
+    w, phase = pytensor.shared(np.ones(2), name="w"), pytensor.shared(np.ones(2, "complex128"), name="phase")
+    opt = downhill2.build("sgd", (w**2).sum(), updates={phase: 1j * phase})
+    with pytest.raises(TypeError, match=r"the dtype of tensor 'updates\.phase' must be one of .*, got complex128"):
+        opt.minimize(max_updates=3, checkpoint=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_parameters_without_a_name_are_known_by_their_order():

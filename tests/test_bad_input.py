@@ -245,6 +245,8 @@ def test_wrong_expressions_to_validate_by_are_refused(given, kind, message, w):
     opt = downhill2.SGD(squares(w))
     assert_refused(kind, message, lambda: opt.minimize(max_epochs=1, learning_rate=0.5, **given))
     assert opt.hyper["learning_rate"] == 1e-4
+    given = {name.removeprefix("valid_"): value for name, value in given.items()}
+    assert_refused(kind, message.replace("valid_", ""), lambda: opt.evaluate(None, **given))
 
 
 # -- inputs and updates

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from downhill2.running import checkpoint
-from downhill2.running.checkpoint import CheckpointError, Directory, read, write
+from downhill2.running.checkpoint import CheckpointError, Directory, holds_run, read, write
 
 TENSORS = {
     "W": np.arange(12, dtype=np.float32).reshape(3, 4),
@@ -565,9 +565,10 @@ def damage(directory, updates):
 
 
 def test_a_directory_is_made_and_holds_no_run_at_first(tmp_path):
+    assert not holds_run(tmp_path / "a" / "b")
     directory = Directory(tmp_path / "a" / "b")
     assert directory.path.is_dir()
-    assert not directory.holds_run()
+    assert not holds_run(directory.path)
     assert directory.latest() is None
 
 
@@ -579,7 +580,7 @@ def test_a_file_is_named_by_its_updates(updates, name, tmp_path):
     path = directory.save(updates, TENSORS, META, best=False)
     assert path == tmp_path / f"{name}.safetensors"
     assert_stored(path)
-    assert directory.holds_run()
+    assert holds_run(tmp_path)
     assert directory.latest()[0] == path
 
 
@@ -647,7 +648,7 @@ def test_a_directory_of_damaged_files_only_is_an_error(tmp_path):
     for n in (1, 2):
         (tmp_path / f"update-00000000{n}.safetensors").write_bytes(b"")
     directory = Directory(tmp_path)
-    assert directory.holds_run()
+    assert holds_run(tmp_path)
     with pytest.raises(CheckpointError, match=f"none of the 2 checkpoints in {tmp_path} can be read"):
         directory.latest()
 
@@ -670,18 +671,46 @@ def test_files_of_others_are_left_alone(name, tmp_path):
     (tmp_path / name).touch()
     (tmp_path / "update-000000009.safetensors").mkdir()
     directory = Directory(tmp_path, keep=1)
-    assert not directory.holds_run()
+    assert not holds_run(tmp_path)
     save(directory, 1, 2)
     assert (tmp_path / name).exists()
 
 
-def test_what_a_killed_writer_left_is_ignored_then_removed(tmp_path):
-    (tmp_path / ".update-000000001.safetensors.abcdef12.tmp").write_bytes(b"half")
+OTHERS = [
+    ".model.safetensors.abcdef12.tmp",
+    ".update-000000001.safetensors.tmp",
+    ".update-1.safetensors.abcdef12.tmp",
+    ".result.safetensors.abcdefgh.tmp",
+    "update-000000001.safetensors.abcdef12.tmp",
+    ".notes.tmp",
+]
+
+
+def test_what_a_killed_writer_left_is_ignored_then_removed_and_nothing_else(tmp_path):
+    (tmp_path / "below").mkdir()
+    ours = [".update-000000001.safetensors.abcdef12.tmp", ".result.safetensors.00000000.tmp"]
+    for name in (*ours, *OTHERS, f"below/{ours[0]}"):
+        (tmp_path / name).write_bytes(b"half")
     directory = Directory(tmp_path)
-    assert not directory.holds_run()
+    assert not holds_run(tmp_path)
     assert directory.latest() is None
-    save(directory, 2)
-    assert [file.name for file in tmp_path.iterdir()] == ["update-000000002.safetensors"]
+    directory.tidy()
+    assert {file.name for file in tmp_path.iterdir()} == {*OTHERS, "below"}
+    assert [file.name for file in (tmp_path / "below").iterdir()] == ours[:1]
+
+
+def test_a_directory_that_cannot_be_listed_is_refused(tmp_path, monkeypatch):
+    def fail(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", fail)
+    with pytest.raises(CheckpointError, match=f"cannot look for checkpoints in {tmp_path}: Permission denied"):
+        holds_run(tmp_path)
+
+
+def test_a_file_is_no_directory_with_a_run(tmp_path):
+    (tmp_path / "file").touch()
+    assert not holds_run(tmp_path / "file")
 
 
 def test_a_save_that_fails_removes_no_checkpoint(tmp_path, monkeypatch):
@@ -745,7 +774,9 @@ def put(file, data):
     file.write(data)
 
 def save(n):
-    checkpoint.Directory(sys.argv[1], keep=1).save(n, {"a": np.full(1000, n), "b": np.full(3, n)}, {"n": n}, False)
+    directory = checkpoint.Directory(sys.argv[1], keep=1)
+    directory.tidy()
+    directory.save(n, {"a": np.full(1000, n), "b": np.full(3, n)}, {"n": n}, False)
 
 def killed_at(n):
     # in writing a tensor, the other, the header; before the new name, after it, before the old file goes

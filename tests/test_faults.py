@@ -14,6 +14,7 @@ from pytensor.gradient import disconnected_grad
 
 import downhill2
 from downhill2 import NonFiniteError, Optimizer, Zeros
+from downhill2.compiling import storage
 from downhill2.fitting.faults import POLICIES
 
 NAN, INF = np.nan, np.inf
@@ -347,6 +348,105 @@ def test_a_square_that_overflows_is_found_at_its_update(policy, check):
         assert opt.context.clock.get_value() == 2
 
 
+# -- variables that the caller's own updates change
+
+
+class Averaged:
+    """A loss beside which `updates=` keep a running mean of the data, in float32; the mean may enter the loss."""
+
+    def __init__(self, name="mean", enters=False):
+        self.x, self.w = pt.matrix("x"), pytensor.shared(np.zeros(2), name="w")
+        self.mean = pytensor.shared(np.ones(2, "float32"), name=name)
+        count = pytensor.shared(np.array(0), name="count")
+        about = self.mean if enters else 1.0
+        loss = ((self.x[:, :2] - self.w - about) ** 2).mean()
+        mean = 0.9 * self.mean + 0.1 * self.x[:, 2:].mean(axis=0)
+        self.opt = downhill2.build("adam", loss, [self.w], [self.x], [(self.mean, mean), (count, count + 1)])
+
+    def run(self, data, **settings):
+        usual = {"max_epochs": 1, "batch_size": SIZE, "shuffle": False, "validate_every": 1, "restore_best": False}
+        with np.errstate(all="ignore"):
+            self.opt.minimize([data], [data[:2]], learning_rate=0.1, **{**usual, **settings})
+
+    def held(self):
+        return {**held(self.opt), "mean": self.mean.get_value()}
+
+
+def four_columns(row=None, value=NAN):
+    data = np.random.default_rng(4).normal(size=(ROWS, 4))
+    if row is not None:
+        data[row, 3] = value
+    return data
+
+
+def averaged(data, **settings):
+    model = Averaged()
+    model.run(data, **settings)
+    return model.held()
+
+
+# the last is finite in float64, but its mean of four and a tenth of that not in float32
+@pytest.mark.parametrize(("check", "value"), [("gradients", NAN), ("all", INF), ("gradients", 1e41)])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_an_update_that_would_spoil_a_variable_of_the_caller_is_held_back(policy, check, value):
+    data, model = four_columns(9, value), Averaged()
+    model.run(data[:SIZE], max_updates=0)
+    if policy == "raise":
+        with pytest.raises(NonFiniteError) as caught:
+            model.run(data, check=check)
+        error = caught.value
+        assert (error.update, error.monitor, error.outcome) == (3, "new value of 'mean'", "")
+        assert error.where == (FINE if np.isfinite(value) else "input 'x', row 9")
+    else:
+        model.run(data, on_nonfinite=policy, check=check)
+    found, before = model.held(), averaged(data, max_updates=2)
+    if policy in ("raise", "stop"):
+        assert model.opt.stopped == "non-finite"
+        assert_same(found, before)
+    elif policy == "skip":
+        assert_same(found, averaged(np.delete(data, np.s_[2 * SIZE : 3 * SIZE], 0)))
+        assert model.opt.history[-1].events == ("skipped an update after update 2",)
+    else:
+        assert model.opt.history[-1].events == ("rolled back after update 2, rate times 0.5",)
+        assert np.isfinite(found["mean"]).all()
+
+
+# the second is called as the parameter is
+@pytest.mark.parametrize(("name", "enters"), [("mean", False), ("w", True), (None, False)])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_variable_of_the_caller_that_is_broken_is_found_at_the_next_update_and_begins_anew(policy, enters, name):
+    model, data, label = Averaged(name, enters), four_columns(), {"mean": "mean", "w": "w#2", None: "unnamed0"}[name]
+
+    def harm(opt, record):
+        if record.epoch == 1:
+            model.mean.set_value(np.array([1, NAN], "float32"))
+
+    settings = {"max_epochs": 2, "callbacks": [harm], "validate_every": None if policy != "rollback" else 1}
+    if policy == "raise":
+        with pytest.raises(NonFiniteError) as caught:
+            model.run(data, **settings)
+        error = caught.value
+        assert (error.update, error.outcome) == (BATCHES + 1, f"{label!r} back to its start")
+        assert error.monitor == ("loss" if enters else f"new value of {label!r}")
+        assert error.where == f"variable {label!r} holds a value that is not finite"
+    else:
+        model.run(data, on_nonfinite=policy, **settings)
+        what = {"stop": "stopped at a fault", "skip": "skipped an update", "rollback": "rolled back"}[policy]
+        rate = ", rate times 0.5" if policy == "rollback" else ""
+        assert model.opt.history[-1].events == (f"{what} after update 6{rate}, {label!r} back to its start",)
+    if policy in ("raise", "stop"):
+        assert model.mean.get_value().tolist() == [1, 1]
+        assert model.opt.context.clock.get_value() == BATCHES
+    else:
+        assert model.opt.history[-1].updates == 2 * BATCHES - 1
+    if policy == "skip":
+        expected = Averaged(enters=enters)
+        expected.run(data, validate_every=None)
+        expected.mean.set_value(np.ones(2, "float32"))
+        expected.run(data[SIZE:], validate_every=None)
+        assert_same(model.held(), expected.held())
+
+
 # -- how often
 
 
@@ -520,11 +620,11 @@ class Counted(Optimizer):
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("name", ["p.counted.m", "q.counted.m", "all.counted.n"])
-def test_state_of_every_kind_and_storage_is_inspected(name, packed):
+def test_state_of_every_kind_and_storage_is_inspected(name, packed, monkeypatch):
+    monkeypatch.setattr(storage, "FEWEST", 1 if packed else 3)
     # neither the names nor the shapes say clearly which state is whose
     p, q = (pytensor.shared(np.ones((1, 3)), name=n) for n in "pq")
     opt = Counted((p**2).sum() + (q**2).sum() + pytensor.shared(np.ones(2), name="p.counted").sum())
-    opt.fit.layout.packed = packed
     opt.get_updates()
     spoil(opt, name, INF)
     with pytest.raises(NonFiniteError, match=f"state '{name}' holds"):

@@ -14,7 +14,10 @@ import downhill2
 
 ROOT = Path(downhill2.__file__).parent
 # Files are in the order in which they may build on each other.
-DATA = ("data.sources", "data.files", "data.readahead", "data.feeds", "data.streams", "data.supply", "dataset")
+DATA = (
+    *("data.stretches", "data.sources", "data.files", "data.readahead", "data.cursor", "data.feeds"),
+    *("data.streams", "data.supply", "dataset"),
+)
 GROUND = ("climate", "config", "symbolic", "compiling", "running", "data", "dataset")
 NEIGHBOURS = {"running.functions": ("compiling", "config"), "dataset": ("data",)}
 LOOP = ("running.signals", "running.saving", "running.stopping", "running.loop")

@@ -196,9 +196,12 @@ def test_an_epoch_may_be_made_in_stretches():
 
 def test_data_that_yields_no_batch_is_an_error():
     class Empty:
-        name, length, done = "mine", None, 0
+        name, length, sources = "mine", None, None
 
-        def train(self):
+        def begin(self):
+            return 0
+
+        def rest(self):
             return iter(())
 
     with pytest.raises(ValueError, match="mine must have at least one batch an epoch, got none"):
@@ -282,6 +285,18 @@ def test_a_generator_with_a_default_update_advances_in_every_function_and_shows_
 
 def test_a_loss_without_data_is_evaluated_once():
     assert bowl().evaluate(None) == {"loss": 64}
+
+
+def test_what_validations_report_can_be_evaluated():
+    x, w = pt.vector("x"), pytensor.shared(np.array(2.0), name="w")
+    opt = downhill2.SGD((w * x).mean(), monitors={"w": w})
+    data = [np.arange(5.0)]
+    assert opt.evaluate(data, batch_size=2) == {"loss": 4, "w": 2}
+    assert opt.evaluate(data, 2, loss=w**2) == {"loss": 4, "w": 2}
+    assert opt.evaluate(data, 2, loss=(w + x).mean(), monitors=[("last", x[-1])]) == {"loss": 4, "last": 2.4}
+    assert opt.evaluate(data, monitors={}) == {"loss": 4}
+    found = opt.minimize(data, max_updates=0, valid_loss=(w + x).mean(), valid_monitors={"first": x.min()})[1]
+    assert opt.evaluate(data, loss=(w + x).mean(), monitors={"first": x.min()}) == found
 
 
 # -- validation by other expressions

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import signal
 import subprocess
 import sys
@@ -322,11 +324,22 @@ def test_larger_limits_continue_a_finished_run(limits, tmp_path):
     assert train.run(checkpoint=tmp_path, resume=True, **larger) == whole
 
 
-def test_a_run_killed_before_its_result_was_written_still_ends_as_it_did(tmp_path):
+@pytest.mark.parametrize("every", [1, "1 update", "4 updates"])
+@pytest.mark.parametrize("limits", [*ENDS.values(), LIMITS["target"], LIMITS["diverged"]], ids=str)
+def test_a_run_killed_before_its_result_was_written_still_ends_as_it_did(limits, every, tmp_path):
     train = training("adam")
-    whole = train.run(checkpoint=tmp_path, max_updates=8)
-    (tmp_path / "result.safetensors").unlink()
-    assert train.run(checkpoint=tmp_path, resume=True, max_updates=8) == whole
+    whole = train.run(checkpoint=tmp_path, checkpoint_every=every, **limits)
+    for _ in range(2):
+        (tmp_path / "result.safetensors").unlink()
+        assert train.run(checkpoint=tmp_path, resume=True, checkpoint_every=every, **limits) == whole
+
+
+def test_a_run_resumed_before_its_first_record_has_no_history_of_another(tmp_path):
+    train = training("adam")
+    whole = train.run(validate_every=None)
+    crashed(train, tmp_path, 2, validate_every=None, checkpoint_every="1 update")
+    train.run()
+    assert train.run(anew=False, checkpoint=tmp_path, resume=True, validate_every=None) == whole
 
 
 # -- what is live
@@ -467,6 +480,81 @@ def test_a_result_that_is_damaged_is_made_again(tmp_path):
     whole = train.run(checkpoint=tmp_path, max_updates=8)
     (tmp_path / "result.safetensors").write_bytes(b"")
     assert train.run(checkpoint=tmp_path, resume=True, max_updates=8) == whole
+
+
+def checkpoints(directory):
+    return {path.name: path.read_bytes() for path in directory.glob("update-*")}
+
+
+@pytest.mark.parametrize(
+    ("every", "full", "told"),
+    [
+        (1, (12, 18), {3: "checkpoint after update 12 failed"}),
+        ("4 updates", (8, 9), {2: "checkpoint after update 8 failed"}),
+        ("4 updates", (24, 99), {4: "checkpoint after update 24 failed"}),
+        ("5 updates", (24, 99), {4: "checkpoint after update 24 failed"}),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_written_is_an_event_and_the_one_before_it_stays(
+    every, full, told, tmp_path, monkeypatch, caplog
+):
+    train, real, seen = training("adam"), checkpoint._put, []
+    whole = train.run()
+
+    def put(file, data):
+        if file.name.startswith(str(tmp_path / ".update")) and full[0] <= train.opt.context.clock.get_value() < full[1]:
+            seen.append(checkpoints(tmp_path))
+            raise OSError(28, "No space left on device")
+        real(file, data)
+
+    monkeypatch.setattr(checkpoint, "_put", put)
+    assert train.run(checkpoint=tmp_path, checkpoint_every=every, keep=1) == whole
+    assert len(seen) == 1
+    assert seen[0]
+    assert caplog.messages.count(f"cannot write {failing(tmp_path, full[0])}: No space left on device; the run goes on")
+    events = {r.epoch: r.events for r in train.opt.history if any("failed" in event for event in r.events)}
+    assert events.keys() == told.keys()
+    for epoch, event in told.items():
+        assert f"{event}: cannot write {failing(tmp_path, full[0])}: No space left on device" in events[epoch]
+        assert f"checkpoint after update {full[0]}" not in events[epoch]
+    assert History.from_json_lines(tmp_path / "history.jsonl")["events"] == train.opt.history["events"]
+    assert train.run(checkpoint=tmp_path, resume=True, checkpoint_every=every) == whole
+
+
+def failing(directory, updates):
+    return directory / f"update-{updates:09d}.safetensors"
+
+
+def test_a_directory_that_loses_its_rights_costs_no_more_than_the_checkpoints(caplog):
+    train = training("adam")
+    whole = train.run()
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        directory = Path(name)
+
+        def lock(opt, record):
+            if record.epoch == 2:
+                stack.enter_context(locked(directory))
+            elif record.epoch == 3:
+                stack.close()
+
+        assert train.run(checkpoint=directory, callbacks=[lock]) == whole
+        told = [event for event in train.opt.history[-2].events if "failed" in event]
+        assert told == [f"checkpoint after update 12 failed: cannot write {failing(directory, 12)}: Permission denied"]
+        assert train.run(checkpoint=directory, resume=True) == whole
+
+
+@contextlib.contextmanager
+def locked(directory):
+    """Let nobody write in a directory."""
+    user = os.geteuid()
+    directory.chmod(0o555)
+    if user == 0:  # who may write anywhere
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        directory.chmod(0o755)
 
 
 def test_a_disk_that_is_full_for_a_while_costs_no_more_than_the_checkpoints(tmp_path, monkeypatch, caplog):

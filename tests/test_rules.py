@@ -40,7 +40,7 @@ def run(updates, times=1):
 
 def updates_of(opt, packed):
     """Return the updates on separate parameters, or on one vector for each dtype."""
-    layout = Layout(opt.params, graph.labels(opt.params), packed)
+    layout = Layout(opt.params, graph.labels(opt.params), opt.params if packed else ())
     return pipeline.update(opt, Measured(sum_of_squares(opt.params), opt.params), layout)
 
 
@@ -347,6 +347,29 @@ def test_one_generator_draws_for_all_parameters_one_after_the_other(packed):
     a, b = -normal(size=2), -normal(size=2)
     np.testing.assert_allclose(params[0].get_value(), a - normal(size=2), rtol=1e-12)
     np.testing.assert_allclose(params[1].get_value(), b - normal(size=2), rtol=1e-12)
+
+
+class TensorNoise(Noise):
+    """The same, with a generator for each parameter."""
+
+    scope = "tensor"
+
+
+def test_generators_of_several_parameters_draw_different_numbers_and_the_same_ones_again():
+    def drawn(seed):
+        params = [shared([0.0, 0.0], name=n) for n in ("a", "b", None)]
+        opt = TensorNoise(sum_of_squares(params), learning_rate=1, seed=seed)
+        run(updates_of(opt, False), 2)
+        before = [p.get_value().tolist() for p in params]
+        opt.reset()
+        opt.set_params([[0.0, 0.0]] * 3)
+        run(updates_of(opt, False), 2)
+        assert [p.get_value().tolist() for p in params] == before
+        return before
+
+    first = drawn(5)
+    assert drawn(5) == first
+    assert len({*map(tuple, first), *map(tuple, drawn(6))}) == 6
 
 
 def test_values_are_read_as_they_were_written():

@@ -129,8 +129,8 @@ def after(update, act):
     """Call `act` in the middle of the loop, when a run of this process has made so many updates."""
 
     class Steps(session.Steps):
-        def __init__(self, function, names, feed):
-            super().__init__(lambda: acting(function()), names, feed)
+        def __init__(self, function, *rest):
+            super().__init__(lambda: acting(function()), *rest)
 
     def acting(function):
         def called(*arrays):

@@ -71,11 +71,11 @@ def minimizing(problem: Problem) -> Contender:
 
 
 def looping(problem: Problem, epoch: int) -> Contender:
-    """``opt.minimize`` on ready-made batches, so many an epoch."""
+    """``opt.minimize`` on ready-made batches, so many an epoch, each update in a call of its own."""
     batches = None
     if problem.data:
         batches = downhill2.Dataset.from_batches(problem.batches, iteration_size=epoch, shuffle=False)
-    return driven(problem, batches, epoch, Forgetful())
+    return driven(problem, batches, epoch, Forgetful(), updates_per_call=1)
 
 
 class Forgetful:
@@ -85,13 +85,13 @@ class Forgetful:
         """Forget a record."""
 
 
-def driven(problem: Problem, data: Any, epoch: int, history: Any = None) -> Contender:
+def driven(problem: Problem, data: Any, epoch: int, history: Any = None, **settings: Any) -> Contender:
     """``opt.minimize`` without validation."""
     opt = built(problem)
     opt.history = opt.history if history is None else history
 
     def advance(n: int) -> None:
-        opt.minimize(data, max_updates=n, train_batches=epoch, validate_every=None)
+        opt.minimize(data, max_updates=n, train_batches=epoch, validate_every=None, **settings)
 
     return Contender(advance, values(opt.params), quantum=problem.chunk)
 

@@ -73,7 +73,7 @@ class Driven:
 
     def packed_updates(self) -> list[tuple[Any, Any]]:
         """Return what `get_updates` returns, built on one vector for the parameters of each dtype."""
-        layout = Layout(self.params, graph.labels(self.params), packed=True)
+        layout = Layout(self.params, graph.labels(self.params), packed=self.params)
         return list(pipeline.update(self.optimizer, Measured(self.loss, self.params), layout).items())
 
     def variable(self, name: str) -> Any:
