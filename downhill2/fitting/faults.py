@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral, Real
@@ -217,9 +217,15 @@ def inspection(feed: Any, outputs: Sequence[Variable]) -> Callable[..., list[np.
     return function
 
 
-def gate(problem: Problem, new: Mapping[Variable, Variable] | None = None) -> Variable:
-    """Return whether the loss, every gradient and, if given, every new value is finite: a symbolic boolean."""
-    measured = graph.all_finite([problem.loss, *problem.measured.grads])
+def gate(
+    problem: Problem, frozen: Container[Variable] = (), new: Mapping[Variable, Variable] | None = None
+) -> Variable:
+    """Return whether the loss, every gradient and, if given, every new value is finite: a symbolic boolean.
+
+    The gradients of frozen parameters serve nothing, and are not to be computed.
+    """
+    grads = [g for p, g in zip(problem.params, problem.measured.grads, strict=True) if p not in frozen]
+    measured = graph.all_finite([problem.loss, *grads])
     return measured if new is None else measured & finite_values(problem, new)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +113,9 @@ class Settings:
                 "give max_updates, max_epochs, max_seconds, target or plateau"
             )
 
-    def monitors(self, problem: Problem) -> dict[str, Variable]:
-        """Return what validations report, the loss first."""
-        out = dict(problem.monitors)
+    def monitors(self, problem: Problem, reported: Mapping[str, Variable]) -> dict[str, Variable]:
+        """Return what validations report, the loss first, where training reports `reported`."""
+        out = dict(reported)
         if self.valid_monitors is not None:
             out = {"loss": problem.loss, **check_monitors("valid_monitors", self.valid_monitors)}
         if self.valid_loss is not None:
@@ -123,7 +123,15 @@ class Settings:
         for v in graph.explicit_inputs(out.values()):
             if v not in problem.inputs:
                 raise ValueError(f"valid_loss and valid_monitors must use the inputs of the loss, got {v} too")
+        if self.limits.reduce_on_plateau is not None:
+            _check_reported(self.limits.reduce_on_plateau.monitor, {"train": reported, "valid": out})
         return out
+
+
+def _check_reported(monitor: str, reported: Mapping[str, Mapping[str, Variable]]) -> None:
+    known = [f"{group}.{name}" for group, names in reported.items() for name in names]
+    if monitor not in known:
+        raise ValueError(f"monitor of reduce_on_plateau must be one of {', '.join(known)}, got {monitor!r}")
 
 
 NAMES = (*(f.name for kind in KINDS for f in dataclasses.fields(kind)), "valid_loss", "valid_monitors", "callbacks")

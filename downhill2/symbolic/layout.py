@@ -24,17 +24,19 @@ class Bundle:
         Their labels in state names.
     flat : bool
         Whether x is the vector of all their elements, in C order, rather than the parameter itself.
+    owner : str
+        What state that belongs to none of them is called by.
     """
 
-    def __init__(self, params: Sequence[Variable], names: Sequence[str], flat: bool) -> None:
-        self.params, self.names, self.flat = list(params), list(names), flat
+    def __init__(self, params: Sequence[Variable], names: Sequence[str], flat: bool, owner: str = "all") -> None:
+        self.params, self.names, self.flat, self.owner = list(params), list(names), flat, owner
         self.shapes = [p.get_value(borrow=True).shape for p in params]
         self.dtype = np.result_type(*(graph.work_dtype(p.type.dtype) for p in params)).name
 
     @property
     def name(self) -> str:
         """What state that belongs to no single parameter is called by."""
-        return "all" if self.flat else self.names[0]
+        return self.owner if self.flat else self.names[0]
 
     @property
     def shape(self) -> tuple[int | None, ...]:
@@ -46,6 +48,11 @@ class Bundle:
         values = [p.get_value(borrow=True) for p in self.params]
         x = np.concatenate([v.ravel() for v in values]) if self.flat else values[0]
         return x.astype(self.dtype, copy=False)
+
+    def blank(self) -> np.ndarray:
+        """Return zeros of the shape of x, in no memory."""
+        shape = self.shape if self.flat else self.shapes[0]
+        return np.broadcast_to(np.zeros((), self.dtype), shape)  # type: ignore[arg-type]  # a flat one's is known
 
     def join(self, xs: Sequence[Variable]) -> Variable:
         """Return one tensor of what is given per parameter."""
@@ -77,9 +84,11 @@ class Layout:
     loop over a vector costs less than a loop for each.
     """
 
-    def __init__(self, params: Sequence[Variable], names: Sequence[str], packed: bool = False) -> None:
-        self.params, self.packed = list(params), packed
-        self.singles = [Bundle([p], [n], False) for p, n in zip(params, names, strict=True)]
+    def __init__(
+        self, params: Sequence[Variable], names: Sequence[str], packed: bool = False, owner: str = "all"
+    ) -> None:
+        self.params, self.packed, self.owner = list(params), packed, owner
+        self.singles = [Bundle([p], [n], False, owner) for p, n in zip(params, names, strict=True)]
         self._names = dict(zip(params, names, strict=True))
 
     @cached_property
@@ -96,7 +105,11 @@ class Layout:
         ]
 
     def _flat(self, params: Sequence[Variable]) -> Bundle:
-        return Bundle(params, [self._names[p] for p in params], True)
+        return Bundle(params, [self._names[p] for p in params], True, self.owner)
+
+    def part(self, params: Sequence[Variable], owner: str) -> Layout:
+        """Return the layout of some of the parameters, which own what state belongs to none of them."""
+        return Layout(params, [self._names[p] for p in params], self.packed, owner)
 
     def bundles(self, scope: str) -> list[Bundle]:
         """Return what a rule of `scope` sees as its x, one after the other."""
