@@ -10,7 +10,7 @@ export PYTENSOR_FLAGS := base_compiledir="$(CURDIR)/.cache/pytensor",$(PYTENSOR_
 export COVERAGE_FILE := $(CURDIR)/.cache/coverage/$(VENV)
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help demo test test-all test-torch test-kill test-other coverage lint bench bench-quick bench-full clean
+.PHONY: help demo test test-all test-torch test-kill test-other coverage lint docs bench bench-quick bench-full clean
 .NOTPARALLEL:
 
 help:  ## list these targets
@@ -23,7 +23,7 @@ test: $(VENV)/installed-test  ## what a user needs to trust the package
 	@mkdir -p .cache/coverage
 	$(RUN) -m pytest -n auto -m "not oracle_torch" --cov=downhill2 --cov-report=
 
-test-all: lint test-torch test-kill test-other coverage  ## what make test leaves out: torch live, a second Python, coverage, lint
+test-all: lint test-torch test-kill test-other coverage docs  ## what make test leaves out: torch live, a second Python, coverage, lint, docs
 
 test-torch: $(VENV)/installed-test
 	@if $(RUN) -c "import torch, torchdata" 2>/dev/null || $(RUN) -m pip install --quiet torch==2.13.0 torchdata==0.11.0; then \
@@ -53,6 +53,9 @@ lint: $(VENV)/installed-lint  ## style and types
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
+docs: $(VENV)/installed-docs  ## the documentation, in docs/_build/index.html, with a page and a picture of each algorithm
+	$(RUN) -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build
+
 bench: $(VENV)/installed-test  ## time downhill2 beside torch and optax, where they are installed: 20 minutes
 	$(RUN) -m benchmarks
 
@@ -63,7 +66,7 @@ bench-full: $(VENV)/installed-test  ## the same with the rows that take very lon
 	$(RUN) -m benchmarks --full
 
 clean:  ## remove environments and caches
-	rm -rf .venv .venv-other .cache .hypothesis *.egg-info
+	rm -rf .venv .venv-other .cache .hypothesis docs/_build docs/algorithms *.egg-info
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found; install one, or name it: make PYTHON=/path/to/python" >&2; exit 1; }

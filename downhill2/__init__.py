@@ -16,14 +16,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from . import adaptive, base, climate, config, first_order
+from . import adaptive, base, climate, config, first_order, projections, schedules
 from .adaptive import ADADELTA, ADAGRAD, ESGD, Adam, RMSProp, RProp
-from .base import Optimizer, build, list_algorithms
+from .algorithms.adagrad import AdagradWindow
+from .algorithms.adam_variants import AdamW, AMSGrad, NAdam, NAdamW, RAdam
+from .algorithms.adamax import Adamax, AdamaxW
+from .algorithms.averaged import ASGD, MADGRAD
+from .algorithms.belief import ADOPT, ACProp, AdaBelief, Yogi
+from .algorithms.factored import SM3, Adafactor
+from .algorithms.layerwise import LAMB, LARS, Fromage, NovoGrad
+from .algorithms.loss_scaled import SPS, MoMo, MoMoAdam, Polyak, SPSPlus
+from .algorithms.mixtures import Adan, AdEMAMix, SimplifiedAdEMAMix
+from .algorithms.parameter_free import DAdaptAdamW, DoG, DoWG, Prodigy
+from .algorithms.regret import COCOB, FTRL, OptimisticAdam, OptimisticGD
+from .algorithms.schedule_free import ScheduleFree, ScheduleFreeAdamW
+from .algorithms.sign import Lion, SignSGD, Signum
+from .algorithms.smorms3 import SMORMS3
+from .base import Optimizer, build
+from .catalogue import list_algorithms
 from .dataset import Dataset
 from .first_order import NAG, SGD
 from .fitting.faults import NonFiniteError
 from .fitting.fit import params_beside_data
 from .fitting.settings import NAMES
+from .plugin import updates
+from .rules import rule
 from .running.checkpoint import CheckpointError
 from .running.history import History
 from .running.loop import Record
@@ -36,24 +53,66 @@ __version__ = "0.1.0"
 __all__ = [
     "ADADELTA",
     "ADAGRAD",
+    "ADOPT",
+    "ASGD",
+    "COCOB",
     "ESGD",
+    "FTRL",
+    "LAMB",
+    "LARS",
+    "MADGRAD",
     "NAG",
     "SGD",
+    "SM3",
+    "SMORMS3",
+    "SPS",
+    "ACProp",
+    "AMSGrad",
+    "AdEMAMix",
+    "AdaBelief",
+    "Adafactor",
+    "AdagradWindow",
     "Adam",
+    "AdamW",
+    "Adamax",
+    "AdamaxW",
+    "Adan",
     "CheckpointError",
     "Copy",
+    "DAdaptAdamW",
     "Dataset",
+    "DoG",
+    "DoWG",
+    "Fromage",
     "Generator",
     "History",
     "Hyper",
+    "Lion",
+    "MoMo",
+    "MoMoAdam",
+    "NAdam",
+    "NAdamW",
     "NonFiniteError",
+    "NovoGrad",
     "Number",
+    "OptimisticAdam",
+    "OptimisticGD",
     "Optimizer",
+    "Polyak",
+    "Prodigy",
+    "RAdam",
     "RMSProp",
     "RProp",
     "Record",
+    "SPSPlus",
+    "ScheduleFree",
+    "ScheduleFreeAdamW",
     "Setting",
+    "SignSGD",
+    "Signum",
+    "SimplifiedAdEMAMix",
     "State",
+    "Yogi",
     "Zeros",
     "adaptive",
     "base",
@@ -65,7 +124,11 @@ __all__ = [
     "list_algorithms",
     "minimize",
     "norm",
+    "projections",
     "root",
+    "rule",
+    "schedules",
+    "updates",
 ]
 
 

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
-
-import numpy as np
 
 from . import climate
 from .compiling import backends
 from .fitting.fit import Fit
-from .fitting.persistence import Persistent
-from .fitting.session import Session
-from .fitting.settings import NAMES, Feeding, Settings, evaluated_monitors
+from .fitting.runs import Runs
+from .fitting.settings import NAMES
 from .running.history import History
-from .running.loop import Limits, Pair, Run
+from .running.loop import Run
 from .symbolic import graph
+from .symbolic.common import STAGES, Common
 from .symbolic.graph import Variable
+from .symbolic.groups import Groups
 from .symbolic.hyper import nearest
 from .symbolic.layout import Layout, Values
 from .symbolic.legacy import PairRule
-from .symbolic.problem import Pairs, Problem
+from .symbolic.problem import Pairs, Problem, monitored
 from .symbolic.rule import Context, Rule
-from .symbolic.transforms import ClipElement, ClipGlobalNorm, ClipNorm, Momentum, WeightDecay
 
 logging = climate.get_logger("downhill2")  # by this name old scripts reach the package's logger
 
 
-class Optimizer(Persistent, Rule):
+class Optimizer(Runs, Common):
     """Minimizes a loss by the updates of one algorithm.
 
     Subclasses are the algorithms. One is made by `build`, or by calling its class. Made without a loss, it is
@@ -46,17 +44,31 @@ class Optimizer(Persistent, Rule):
     updates : dict or sequence of (shared variable, expression) pairs, optional
         Changes of other variables, made with every training update.
     monitors : dict or sequence of (str, scalar expression) pairs, optional
-        What to report beside the loss.
+        What to report beside the loss. The name of a hyperparameter, in place of an expression, reports its value.
     monitor_gradients : bool, optional
         Report ``grad(name)``, the squared Euclidean norm of each parameter's gradient.
+    groups : sequence of dict, optional
+        Settings of their own for some parameters. A group has ``params`` (a parameter, a pattern of names such as
+        ``'*bias'``, a function of a parameter that returns a bool, or a list of these), settings, and, for another
+        algorithm with its own defaults, ``algo`` (a name, a class, or ``Adam(learning_rate=0.01)``). What a group
+        without ``algo`` and ``preset`` does not set is the optimizer's. One group without ``params`` takes the rest;
+        every parameter must have a group. `max_global_norm` and the like span all groups.
     backend : {'numba', 'c', 'jax', 'pytorch'}, PyTensor mode or its name, optional
         What compiles updates and evaluations. Default: what PyTensor's ``config.mode`` says, which is Numba. ``'c'``
         needs a C++ compiler, ``'jax'`` and ``'pytorch'`` their packages. With JAX, parameters, state and data in
         memory are on its device while updates are made; callbacks, checkpoints and the caller find arrays of NumPy.
         It repeats runs, resumed ones too, to rounding and not to the bit, and draws other random numbers.
+    preset : {'torch', 'optax', 'keras', 'downhill'}, optional
+        Whose defaults and conventions hold for what is not set, here or in an earlier call; until another is named.
+        `list_algorithms` tells which an algorithm has.
     learning_rate : float
         Factor of the direction; dimensionless, at least 0. Like every number below it may also be a shared
-        variable, a symbolic scalar, or a function of the number of updates made so far. Default 1e-4.
+        variable, a symbolic scalar, a schedule (`downhill2.schedules`) or a function of the number of updates made
+        so far. Default 1e-4.
+    learning_rate_factor : float
+        What the learning rate is multiplied by; for groups. At least 0. Default 1.
+    frozen : bool
+        Whether parameters stay as they are; for groups. Default False.
     momentum : float
         What remains of the velocity from update to update, in [0, 1). Default 0: no momentum.
     nesterov : bool
@@ -66,21 +78,28 @@ class Optimizer(Persistent, Rule):
         Lasagne), or directions, and the present rate scales all of it (torch, optax). Default ``'inside'``.
     weight_decay : float
         Strength of the decay of parameters; at least 0. Default 0: none.
-    decay : {'coupled', 'decoupled', 'independent'}
+    decay : {'coupled', 'decoupled', 'independent', 'proximal'}
         Whether ``weight_decay * param`` is added to the gradient (L2), subtracted from the parameter times the
-        learning rate (AdamW), or subtracted without the rate. Default ``'coupled'``.
+        learning rate (AdamW), or subtracted without the rate; or whether the new parameter is divided by
+        ``1 + learning_rate * weight_decay`` (Adan). Default ``'coupled'``.
     max_gradient_elem : float
         Largest magnitude of a gradient's element; wins over `max_gradient_norm`. Default 0: no limit.
     max_gradient_norm : float
         Largest Euclidean norm of each parameter's gradient. Default 0: no limit.
     max_global_norm : float
         Largest Euclidean norm of all gradients together. Default 0: no limit.
+    accumulate, reduction, sam, centralize, clip_adaptive, gradient_noise, transforms, mechanic, project, lookahead, \
+    ema, swa
+        What else may happen before and after the equation: see `downhill2.symbolic.common.Common`.
 
     Attributes
     ----------
     hyper : mapping of str to float
         The hyperparameters' present values: ``opt.hyper['learning_rate']``. They are set by
-        ``opt.learning_rate = 0.01``; ``opt.learning_rate`` itself is the symbolic scalar.
+        ``opt.learning_rate = 0.01``; ``opt.learning_rate`` itself is the symbolic scalar. Those of a group are
+        ``opt.hyper['group0.learning_rate']``.
+    groups : list of Optimizer
+        The algorithm of each group, without a loss: ``opt.groups[0].learning_rate = 0.01``.
     state : dict of str to array
         Copies of the state of the algorithm: ``opt.state['W.adam.m']``.
     stopped : str or None
@@ -95,19 +114,16 @@ class Optimizer(Persistent, Rule):
     """
 
     registry: ClassVar[dict[str, type[Optimizer]]] = {}
-
-    # settings that every algorithm takes, each declared by the stage that uses it
-    momentum, nesterov, momentum_rate = Momentum.momentum, Momentum.nesterov, Momentum.momentum_rate
-    weight_decay, decay = WeightDecay.weight_decay, WeightDecay.decay
-    max_gradient_elem = ClipElement.max_gradient_elem
-    max_gradient_norm = ClipNorm.max_gradient_norm
-    max_global_norm = ClipGlobalNorm.max_global_norm
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         name = cls.__name__.lower()
-        if name == Momentum.__name__.lower():
-            raise TypeError("an algorithm must not be called Momentum; its state would be that of the setting momentum")
+        for stage in STAGES:
+            if name == stage.__name__.lower():
+                raise TypeError(
+                    f"an algorithm must not be called {cls.__name__}; its state would be that of the setting {name}"
+                )
         former = cls.registry.get(name, cls)
         if former.__module__ != cls.__module__:
             logging.warning("the algorithm %r of %s is replaced by that of %s", name, former.__module__, cls.__module__)
@@ -123,6 +139,7 @@ class Optimizer(Persistent, Rule):
         updates: Pairs = (),
         monitors: Pairs = (),
         monitor_gradients: bool = False,
+        groups: Sequence[Mapping[str, Any]] = (),
         backend: Any = None,
         **hyper: Any,
     ) -> None:
@@ -132,14 +149,32 @@ class Optimizer(Persistent, Rule):
         backends.check(backend)
         super().__init__(Context(type(self)))
         self.hyper.assign(self.hyper.parse(hyper, NAMES))
+        self._groups = Groups(groups, self.context, self._of_group)
         self._pairs = pairs and PairRule(pairs, type(self).__name__.lower(), self.context)
         self._run: Run | None = None
         self.history = History()
         self._fit: Fit | None = None
         if loss is not None:
             given = graph.shared_inputs(self.hyper.symbols().values())
-            problem = Problem(loss, params, inputs, updates, monitors, monitor_gradients, given)
-            self._fit = Fit(problem, self, backend)
+            expressions, reported = monitored(monitors, self.hyper)
+            problem = Problem(loss, params, inputs, updates, expressions, monitor_gradients, given)
+            self.bind(problem.params, problem.names)
+            self._fit = Fit(problem, self, reported, backend)
+            self._fit.check()
+
+    def _of_group(self, algo: Any, settings: dict[str, Any]) -> Rule:
+        """Make the rule of a group."""
+        if isinstance(algo, Optimizer):
+            if algo._fit is not None or algo.groups:
+                raise ValueError(f"algo of a group must be an algorithm without a loss or groups, got {algo!r}")
+            algo.hyper.assign(algo.hyper.parse(settings))
+            return algo
+        return build(type(self) if algo is None else algo, None, **settings)
+
+    def bind(self, params: Sequence[Variable], names: Sequence[str]) -> None:
+        """Share parameters, called by `names`, out among the groups, if there are any."""
+        if self.groups:
+            self._groups.bind(params, names)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not hasattr(self, name):
@@ -149,6 +184,25 @@ class Optimizer(Persistent, Rule):
         super().__setattr__(name, value)
 
     # -- what is known
+
+    @property
+    def groups(self) -> list[Any]:
+        """The algorithm of each parameter group, without a loss."""
+        return self._groups.rules
+
+    @property
+    def members(self) -> list[tuple[Rule, list[Variable]]]:
+        """The algorithm and the parameters of each group."""
+        return list(zip(self._groups.rules, self._groups.params, strict=True))
+
+    @property
+    def preset(self) -> str | None:
+        """The preset that was named last."""
+        return self.hyper.preset
+
+    @preset.setter
+    def preset(self, name: str) -> None:
+        self.hyper.assign(self.hyper.parse({"preset": name}))
 
     @property
     def fit(self) -> Fit:
@@ -179,37 +233,27 @@ class Optimizer(Persistent, Rule):
         """Copies of the algorithm's state by name, as far as it was needed yet."""
         return self.context.store.values()
 
-    @property
-    def stopped(self) -> str | None:
-        """Why the latest run ended; None before the first one, and while one runs."""
-        return self._run.progress.stopped if self._run else None
-
-    @property
-    def best_monitors(self) -> dict[str, float]:
-        """The validation monitors of the best parameters; empty before the first validation."""
-        return dict(self.fit.best.monitors)
-
-    @property
-    def limits(self) -> Limits:
-        """The limits of the latest run."""
-        return self._run.limits if self._run else Limits()
-
-    @property
-    def patience(self) -> int | None:
-        """Validations in a row that may fail to improve the best."""
-        return self.limits.patience
-
-    @property
-    def validate_every(self) -> int | None:
-        """Epochs from one validation to the next."""
-        return self.limits.validate_every
-
-    @property
-    def min_improvement(self) -> float:
-        """What an improvement must exceed, as a fraction of the best loss."""
-        return self.limits.min_improvement
-
     # -- just the graph
+
+    def parts(self, layout: Layout) -> list[tuple[Rule, Layout]]:
+        """Return the rules that update parameters, each with its own."""
+        if self.groups:
+            return self._groups.parts(layout)
+        return [] if self.hyper["frozen"] else [(self, layout)]
+
+    def evaluations(self, layout: Layout, point: Values) -> dict[Variable, Variable]:
+        """Return what to evaluate in place of each parameter; empty if that is the parameter itself."""
+        if not self.groups:
+            return super().evaluations(layout, point)
+        return {p: x for rule, part in self.parts(layout) for p, x in rule.evaluations(part, point).items()}
+
+    def follow(self, layout: Layout) -> None:
+        """Set state that stands for parameters to their present values."""
+        for rule, part in self.parts(layout):
+            if rule is self:
+                super().follow(part)
+            else:
+                rule.follow(part)
 
     def apply(
         self, layout: Layout, point: Values, grads: Values, batch: Mapping[str, Any]
@@ -240,214 +284,9 @@ class Optimizer(Persistent, Rule):
             For a hyperparameter that is unknown or out of range.
         """
         fit = self.fit
-        self.hyper.assign(self.hyper.parse(hyper))
-        return list(fit.updates().items())
-
-    # -- runs
-
-    def iterate(
-        self, train: Any = None, valid: Any = None, max_updates: int | None = None, **settings: Any
-    ) -> Iterator[Pair]:
-        """Run, epoch by epoch, as a generator.
-
-        The best parameters are put back when the run ends, however it ends: a limit, a signal, an exception,
-        the `break` of a `for`. Whoever holds the generator closes it, best by `contextlib.closing`.
-
-        Parameters
-        ----------
-        train : Dataset, or what a Dataset takes; None
-            Training data, with one array per input. None: the loss needs no data.
-        valid : the same; None
-            Validation data. Default: the training data.
-        max_updates : int, optional
-            Updates to make at most.
-        max_epochs : int, optional
-            Epochs to run at most.
-        max_seconds : float, optional
-            Seconds after which no update is begun.
-        target : float, optional
-            Validation loss at or below which to stop.
-        patience : int or None
-            Validations in a row that may fail to improve the best; the next one stops the run. None: no early
-            stopping. Default 5.
-        validate_every : int or None
-            Epochs from one validation to the next; there is one before the first update and one at the end.
-            None: no validation, and nothing is restored. Default 10.
-        min_improvement : float
-            What an improvement must exceed, as a fraction of the magnitude of the best loss. Default 0.
-        restore_best : bool
-            Whether the parameters of the lowest validation loss are put back at the end. Default True.
-        valid_loss : scalar TensorVariable, optional
-            What to validate in place of the loss (without dropout, say).
-        valid_monitors : dict or sequence of (str, scalar expression) pairs, optional
-            What to report of validations in place of the monitors.
-        batch_size, train_batches, valid_batches, rng, shuffle, drop_last
-            How data that is not yet a `Dataset` becomes one: rows per batch (32), batches per epoch and per validation
-            (all), the seed or generator that shuffles (drawn and logged), ``'rows'``, ``'batches'`` or False
-            (``'rows'``), and whether a short last batch is left out (False).
-        plateau : bool or dict, optional
-            Stop when the training loss no longer falls by more than its noise; `downhill2.running.stopping.Plateau`.
-        diverged : float, optional
-            Stop when the loss is above this many times the lowest.
-        on_nonfinite, check, nonfinite_limit, rollback_factor
-            What happens at an update that is not finite: ``'raise'``, ``'stop'``, ``'skip'`` or ``'rollback'``; see
-            `downhill2.fitting.faults.Guard`. Default: `NonFiniteError`.
-        checkpoint : path, optional
-            Directory to save the run in, with its history in ``history.jsonl``.
-        checkpoint_every : int or str
-            How often: epochs, or ``'100 updates'``, ``'30 s'``, ``'10 min'``. Default 1.
-        keep : int
-            How many of the newest checkpoints stay, besides the best. Default 2.
-        resume : bool, 'auto' or 'params'
-            Go on with the run in `checkpoint`, to the bit: True, there must be one; ``'auto'``, if there is one;
-            ``'params'``, with its parameters only. Limits count from that run's start. Default False: there is none.
-        history : path, optional
-            File of JSON lines to append each epoch's record to.
-        backend : {'numba', 'c', 'jax', 'pytorch'}, PyTensor mode or its name, optional
-            What compiles from now on. Default: as before.
-        callbacks : sequence of callables
-            Called as ``f(opt, record)`` after each epoch and validation; may call ``opt.stop('why')``.
-        updates_per_call : int or 'auto'
-            How many updates to make in one compiled call, where there is no data or arrays in memory; the numbers are
-            the same to the bit. A signal, `max_seconds` and a time in `checkpoint_every` wait for the end of a call.
-            Default ``'auto'``: as many as take about 0.2 s by an estimate from sizes, if one takes less than 1 ms.
-        **settings
-            Hyperparameters to set first.
-
-        Yields
-        ------
-        train_monitors, valid_monitors : dict of str to float
-            Averages over the updates of the epoch, and the latest validation; ``'loss'`` comes first.
-
-        Raises
-        ------
-        TypeError, ValueError
-            For wrong arguments; at the call, before anything is compiled or changed.
-        NonFiniteError
-            When a loss, a gradient or a new value is not finite, unless `on_nonfinite` says otherwise.
-        """
-        return self._begin(train, valid, max_updates, settings).iterate()
-
-    def minimize(self, train: Any = None, valid: Any = None, max_updates: int | None = None, **settings: Any) -> Pair:
-        """Run to the end.
-
-        Parameters
-        ----------
-        train, valid, max_updates, **settings
-            As for `iterate`.
-
-        Returns
-        -------
-        train_monitors, valid_monitors : dict of str to float
-            The last pair that `iterate` would have yielded.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `iterate`; also if nothing could ever end the run.
-        NonFiniteError
-            As `iterate`.
-        """
-        return self._begin(train, valid, max_updates, settings, must_end=True).drain()
-
-    def evaluate(
-        self, dataset: Any, batch_size: int = 32, loss: Variable = None, monitors: Pairs | None = None
-    ) -> dict[str, float]:
-        """Evaluate the loss and the monitors on data.
-
-        Parameters
-        ----------
-        dataset : Dataset, or what a Dataset takes
-        batch_size : int
-            Rows per batch of what is not yet a Dataset.
-        loss : scalar TensorVariable, optional
-            What to evaluate in place of the loss: what a run was given as `valid_loss`, say. It must use no inputs
-            but those of the loss.
-        monitors : dict or sequence of (str, scalar expression) pairs, optional
-            What to evaluate in place of the monitors; likewise.
-
-        Returns
-        -------
-        dict of str to float
-            Averages over the rows, ``'loss'`` first.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `loss` is no scalar expression, or a monitor is not or has no name, or they use other inputs.
-        """
-        chosen = evaluated_monitors(self.fit.problem, loss, monitors)
-        return self.fit.evaluate(Feeding(batch_size).dataset(dataset, "valid"), chosen)
-
-    def set_params(self, targets: Any = "best") -> None:
-        """Set the parameters.
-
-        Parameters
-        ----------
-        targets : 'best' or sequence of arrays
-            The best parameters of the latest run, or one array per parameter.
-
-        Raises
-        ------
-        ValueError
-            If there is no best yet, or the arrays do not fit.
-        """
-        if isinstance(targets, str) and targets == "best":
-            if not self.fit.best.values:
-                raise ValueError("targets must be arrays while there are no best parameters, got 'best'")
-            self.fit.restore(self.fit.best)
-            return
-        arrays = [np.asarray(t) for t in targets]
-        shapes = [p.get_value(borrow=True).shape for p in self.params]
-        if [a.shape for a in arrays] != shapes:
-            raise ValueError(f"targets must be arrays of shapes {shapes}, got {[a.shape for a in arrays]}")
-        for array in arrays:
-            if not np.can_cast(array.dtype, "float16", "same_kind"):
-                raise TypeError(f"targets must be arrays of real numbers, got {array.dtype}")
-        for param, array in zip(self.params, arrays, strict=True):
-            param.set_value(array.astype(param.type.dtype))
-
-    def stop(self, why: str) -> None:
-        """End the run that is on at its next boundary; for callbacks. `stopped` is then ``'callback: <why>'``."""
-        if self._run is not None:
-            self._run.stop(f"callback: {why}")
-
-    def reset(self) -> None:
-        """Start anew: state, clock and best as after `build`. Parameters and hyperparameters stay."""
-        self.context.store.reset()
-        self.context.clock.set_value(0)
-        self.context.rate_factor.set_value(1.0)
-        self._run = None
-        self.history = History()
-        if self._fit:
-            self._fit.best = self._fit.no_best()
-
-    def _begin(
-        self, train: Any, valid: Any, max_updates: int | None, given: dict[str, Any], must_end: bool = False
-    ) -> Run:
-        """Check everything, then set hyperparameters, compile and put the run together."""
-        fit, rest = self.fit, {"max_updates": max_updates, **given}
-        settings = Settings.taken_from(rest)
-        if must_end:
-            settings.check_end()
-        monitors = settings.monitors(fit.problem)
-        parsed = self.hyper.parse(rest, NAMES)
-        dataset, valid_dataset = settings.feeding.datasets(train, valid)
-        data = dataset.bind(self.inputs)
-        valid_data = data if valid_dataset is dataset else valid_dataset.bind(self.inputs)
-        settings.calls.check(data)
-        self._check_reach(parsed)
-        with self.hyper.tried(parsed), fit.tried(settings.backend):
-            session = Session(fit, settings, monitors, data, valid_data, self.history, self, not must_end)
-            self._run = session.run()
-        return self._run
-
-    def _check_reach(self, parsed: Mapping[str, Any]) -> None:
-        """Raise if a hyperparameter depends on an input that a run cannot feed."""
-        for name, variable in self.hyper.symbols(parsed).items():
-            for v in graph.explicit_inputs([variable]):
-                if v not in self.inputs:
-                    raise ValueError(f"{name} must depend on shared variables or inputs of the loss, got {v}")
+        with self.hyper.tried(self.hyper.parse(hyper)):
+            fit.check()
+            return list(fit.alone().items())
 
 
 def build(
@@ -458,6 +297,7 @@ def build(
     updates: Pairs = (),
     monitors: Pairs = (),
     monitor_gradients: bool = False,
+    groups: Sequence[Mapping[str, Any]] = (),
     backend: Any = None,
     **hyper: Any,
 ) -> Optimizer:
@@ -467,7 +307,7 @@ def build(
     ----------
     algo : str or subclass of Optimizer
         A name, in upper or lower case; `list_algorithms` lists them.
-    loss, params, inputs, updates, monitors, monitor_gradients, backend, **hyper
+    loss, params, inputs, updates, monitors, monitor_gradients, groups, backend, **hyper
         As for `Optimizer`.
 
     Raises
@@ -481,7 +321,7 @@ def build(
         cls = _named(algo)
     else:
         raise TypeError(f"algo must be a name or a subclass of Optimizer, got {algo!r}")
-    return cls(loss, params, inputs, updates, monitors, monitor_gradients, backend, **hyper)
+    return cls(loss, params, inputs, updates, monitors, monitor_gradients, groups, backend, **hyper)
 
 
 def _named(algo: str) -> type[Optimizer]:
@@ -490,8 +330,3 @@ def _named(algo: str) -> type[Optimizer]:
         hint = nearest(algo.lower(), Optimizer.registry) or ";"
         raise ValueError(f"unknown algorithm {algo!r}{hint} downhill2.list_algorithms() lists all")
     return found
-
-
-def list_algorithms() -> list[str]:
-    """Return the names of all algorithms, those of a caller's own subclasses included."""
-    return sorted(Optimizer.registry)

@@ -1,6 +1,6 @@
 """Write goldens/torch.npz: the inputs of all trajectories, and what torch.optim makes of them.
 
-    python tests/make_goldens.py
+    PYTHONPATH=. python tests/make_goldens.py
 
 So a machine without torch still checks every case of the table against it. The file holds `start` (21 float32
 numbers, the elements of the five parameters), `gradients` (100 x 21, float32: some elements are often zero,

@@ -161,7 +161,7 @@ HYPER = [
     ({"weight_decay": -1}, ValueError, "weight_decay must be at least 0, got -1.0"),
     ({"max_global_norm": -1}, ValueError, "max_global_norm must be at least 0, got -1.0"),
     ({"epsilon": -1e-8}, ValueError, "epsilon must be at least 0, got -1e-08"),
-    ({"decay": "L2"}, ValueError, "decay must be 'coupled' or 'decoupled' or 'independent', got 'L2'"),
+    ({"decay": "L2"}, ValueError, "decay must be 'coupled' or 'decoupled' or 'independent' or 'proximal', got 'L2'"),
     ({"nesterov": 1}, TypeError, "nesterov must be of type bool, got 1"),
 ]
 

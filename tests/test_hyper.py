@@ -247,6 +247,23 @@ def test_the_same_schedule_again_changes_nothing(hyper):
     assert (hyper.structure(), hyper.version) == before
 
 
+def test_numbers_are_set_where_they_are_known_and_still_are_numbers(hyper):
+    rate = pytensor.shared(np.float32(0.5))
+    give(hyper, rate=rate, factor=lambda t: 2 + t)
+    hyper.set_numbers({"rate": 0.25, "rho": 0.5, "factor": 7.0, "unknown": 1.0})
+    assert (rate.get_value(), hyper["rho"], hyper["factor"]) == (0.25, 0.5, 2)
+    assert hyper["shift"] == 0
+
+
+def test_schedules_follow_clocks_that_are_exchanged(hyper):
+    give(hyper, rate=lambda t: 1 / (1 + t), rms_halflife=lambda t: 1 + t)
+    version = hyper.version
+    other = pytensor.shared(np.array(3.0))
+    hyper.recount(other, other)
+    assert (hyper["rate"], hyper["rho"]) == (0.25, 0.5**0.25)
+    assert hyper.version > version
+
+
 # -- set between calls
 
 

@@ -20,8 +20,12 @@ DATA = (
 )
 GROUND = ("climate", "config", "symbolic", "compiling", "running", "data", "dataset")
 NEIGHBOURS = {"running.functions": ("compiling", "config"), "dataset": ("data",)}
-LOOP = ("running.signals", "running.saving", "running.stopping", "running.loop")
-ALGORITHMS = ("sgd", "rprop", "adagrad", "rmsprop", "adadelta", "adam", "curvature")
+LOOP = ("running.signals", "running.saving", "running.plateau", "running.stopping", "running.loop")
+ALGORITHMS = (
+    "sgd", "rprop", "adagrad", "rmsprop", "adadelta", "adam", "curvature", "adam_variants", "adamax", "sign",
+    "belief", "mixtures", "averaged", "regret", "smorms3", "layerwise", "factored", "loss_scaled", "parameter_free",
+    "schedule_free",
+)  # fmt: skip
 
 
 def name_of(path):
@@ -118,6 +122,15 @@ def test_an_algorithm_file_imports_only_the_house_and_those_before_it(module):
     assert not outside(module, "base", "symbolic")
     siblings = {m.removeprefix("algorithms.") for m in imports(module) if room(m) == "algorithms"}
     assert siblings <= set(ALGORITHMS[:position])
+
+
+@pytest.mark.parametrize("module", ALGORITHMS)
+def test_an_algorithm_is_short(module):
+    source = (ROOT / "algorithms" / f"{module}.py").read_text()
+    directions = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef) and n.name == "direction"]
+    assert directions
+    assert all(sum(isinstance(n, ast.stmt) for n in ast.walk(d)) - 1 <= 15 for d in directions)
+    assert len(source.splitlines()) <= 450
 
 
 @pytest.mark.parametrize("module", ["first_order", "adaptive"])

@@ -93,7 +93,7 @@ def test_a_subclass_registers_itself():
     class Later(Wanders):
         pass
 
-    assert downhill2.list_algorithms() == sorted(Optimizer.registry)
+    assert list(downhill2.list_algorithms()) == sorted(Optimizer.registry)
     assert Optimizer.registry["later"] is Later
 
 

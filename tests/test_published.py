@@ -7,6 +7,7 @@ name the parameters after 1, 10 and 30 of them, in float64; it is a record, made
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,6 +75,12 @@ def adagrad(start, gradient, g2, end, g2_t):
     return Published("Deep-ML 145", "adagrad", ADAGRAD, start, gradient, end, {"adagrad.g2": g2}, {"adagrad.g2": g2_t})
 
 
+def adamax(start, gradient, m, u, end, m_t, u_t, **betas):
+    settings = {"learning_rate": 0.002, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, **betas}
+    return Published("Deep-ML 148", "adamax", settings, start, gradient, end,
+                     {"adamax.m": m, "adamax.u": u}, {"adamax.m": m_t, "adamax.u": u_t})  # fmt: skip
+
+
 def momentum(start, gradient, v, end, v_t):
     return Published("Deep-ML 146", "sgd", MOMENTUM, start, gradient, end, {"momentum.v": v}, {"momentum.v": v_t})
 
@@ -102,6 +109,12 @@ PUBLISHED = [
     Published("Deep-ML 87", "adam", ADAM, [1, 2], [0.1, 0.2], [0.999, 1.999], {},
               {"adam.m": [0.01, 0.02], "adam.v": [1e-5, 4e-5]}),
 
+    adamax(1, 0.1, 1, 1, 0.98178, 0.91, 0.999),
+    adamax([1, 2], [0.1, 0.2], [1, 1], [1, 1], [0.98178, 1.98158], [0.91, 0.92], [0.999, 0.999]),
+    # no gradient yet, but a mean of gradients: only epsilon to divide by
+    adamax([1, 2], [0, 0], [0.1, 0.1], [0, 0], [-179999, -179998], [0.09, 0.09], [0, 0]),
+    adamax(1, 0.1, 1, 1, 0.998, 0.1, 0.1, beta1=0, beta2=0),
+
     Published("Lasagne", "sgd", {"learning_rate": 0.1}, end=[0.81707281, 0.66483264, 0.53861511], **LASAGNE),
     Published("Lasagne momentum", "sgd", {"learning_rate": 0.1, "momentum": 0.5},
               end=[0.68484870, 0.44803322, 0.27431190], **LASAGNE),
@@ -115,13 +128,37 @@ PUBLISHED = [
     # computed in float32, as the digits show: half a unit of its last place there is 3e-8
     Published("Lasagne", "adam", {**ADAM, "learning_rate": 0.01, "epsilon_at": "hat"},
               end=[0.90034972, 0.90034968, 0.90034967], **{**LASAGNE, "within": 3e-8}),
+    Published("Lasagne", "adamax", {"learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999}, end=[0.90211749] * 3,
+              **{**LASAGNE, "within": 3e-8}),
+    Published("Lasagne", "amsgrad",
+              {"learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999, "epsilon_at": "hat"}, end=[0.90034980] * 3,
+              **{**LASAGNE, "within": 1.5e-7}),
 
     Published("Keras", "adadelta", {"learning_rate": 0.5, "rho": 0.95, "epsilon": 1e-7},
               end=[0.9993, 1.9993, 2.9993, 3.9993], **KERAS),
     Published("Keras", "adagrad",
               {"learning_rate": 0.5, "epsilon": 1e-7, "epsilon_at": "inside", "initial_accumulator": 0.1},
               end=[0.5233, 1.5007, 2.5005, 3.5061], **KERAS),
+    Published("Keras", "adamax", {"preset": "keras", "learning_rate": 0.5}, end=[0.5, 1.5, 2.5, 3.5], **KERAS),
+    Published("Keras", "adamw", {"preset": "keras", "learning_rate": 0.5}, end=[0.4980, 1.4960, 2.494, 3.492],
+              **KERAS),
+    Published("Keras", "nadam", {"preset": "keras", "learning_rate": 0.5}, end=[0.4686, 1.4686, 2.4686, 3.4686],
+              **KERAS),
+    Published("Keras", "lion", {"preset": "keras", "learning_rate": 0.5}, end=[0.5, 1.5, 2.5, 3.5], **KERAS),
+    Published("Keras", "ftrl", {"preset": "keras", "learning_rate": 0.5}, end=[0.2218, 1.3954, 2.3651, 2.8814],
+              **KERAS),
+    # published with a unit less in the last digit than it rounds to
+    Published("Keras", "lamb", {"preset": "keras", "learning_rate": 0.5}, end=[-0.3693, 0.6306, 1.6306, 2.6306],
+              **{**KERAS, "within": 1e-4}),
+    Published("Keras", "adafactor", {"preset": "keras", "learning_rate": 0.5},
+              end=[-0.3693, 0.6307, 1.6307, 2.6307], **KERAS),
+    Published("Keras matrix", "adafactor", {"preset": "keras", "learning_rate": 0.5},
+              [[1, 2], [3, 4]], [[1, 6], [7, 2]], [[0.7007, -0.0081], [1.2492, 3.4407]], within=5.1e-5),
     Published("Keras weight decay", "sgd", {"learning_rate": 1, "weight_decay": 0.004, "decay": "decoupled"},
+              2, 0, 1.9760959, updates=3, within=5.1e-8),
+    Published("Keras weight decay", "lamb", {"preset": "keras", "learning_rate": 1, "weight_decay": 0.004},
+              2, 0, 1.9760959, updates=3, within=5.1e-8),
+    Published("Keras weight decay", "adafactor", {"preset": "keras", "learning_rate": 1, "weight_decay": 0.004},
               2, 0, 1.9760959, updates=3, within=5.1e-8),
 ]
 
@@ -137,6 +174,38 @@ def test_published_numbers_come_out(published):
     for name, value in published.after.items():
         state = driven.variable(f"W.{name}").get_value()
         np.testing.assert_allclose(state, value, rtol=0, atol=published.within)
+
+
+# What Keras' tests set; all else is as its defaults are.
+KERAS_RUNS = {
+    "adagrad": {"learning_rate": 0.2, "initial_accumulator": 0.3, "epsilon": 1e-6},
+    "adadelta": {"learning_rate": 1, "rho": 0.8, "epsilon": 1e-6},
+    "rmsprop": {"centered": True},
+    "sgd": {"nesterov": True},
+    "amsgrad": {},
+    "adamw": {"learning_rate": 1, "weight_decay": 0.5, "epsilon": 2},
+    "adamax": {"learning_rate": 0.2, "beta1": 0.85, "beta2": 0.95, "epsilon": 1e-6},
+    "nadam": {"learning_rate": 0.5, "beta1": 0.5, "beta2": 0.67, "epsilon": 1e-5},
+    "lion": {},
+    "ftrl": {"learning_rate": 0.05, "power": 0.2, "initial_accumulator": 0.4, "l1": 0.05, "l2": 0.15,
+             "l2_shrinkage": 0.01, "beta": 0.3},
+    "lamb": {},
+    # their run asks for relative_step=False, which there changes nothing
+    "adafactor": {"learning_rate": 0.5, "beta2_decay": 0.65, "epsilon": 1e-15, "epsilon2": 1e-4, "clip_threshold": 0.9},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("algo", KERAS_RUNS)
+def test_runs_are_those_of_the_tests_of_keras(algo):
+    # ten ones; a small gradient, then ten different ones: the parameters after each of the first five updates
+    golden = json.loads((GOLDENS / "keras.json").read_text())[algo]
+    driven = Driven(algo, {"preset": "keras", **KERAS_RUNS[algo]}, [np.ones(10)])
+    gradients = [[np.full(10, 0.01)]] + [[np.arange(1, 11) / 10]] * 4
+    points = driven.trajectory(gradients, (1, 2, 3, 4, 5))
+    for [x], row in zip(points.values(), golden, strict=True):
+        # their last digit, or their tolerance, relative and absolute, where one number stands for all
+        relative, absolute = (0, 5.1e-5) if len(row) == 10 else (5e-4, 5e-4)
+        np.testing.assert_allclose(x, np.broadcast_to(row, 10), rtol=relative, atol=absolute)
 
 
 # x and v before, the minimum of the parabola, x and v after
@@ -186,11 +255,16 @@ SURVEY = [
     ("adam_eps=.1", "adam", *2 * [{**BETAS, "epsilon": 0.1}]),
     ("adamw_default_wd", "adam", DECAYED, {**DECAYED, "weight_decay": 1e-4}),
     ("adamw_wd_.01_both", "adam", DECAYED, DECAYED),
+    ("adam_amsgrad", "amsgrad", BETAS, {**BETAS, "form": "optax"}),
+    ("adamax_lr=.01", "adamax", *2 * [{**BETAS, "epsilon_at": "inside"}]),
+    ("nadam", "nadam", None, {**BETAS, "momentum_schedule": False}),
+    ("radam", "radam", {**BETAS, "epsilon_at": "hat"}, BETAS),
+    ("radam_eps=.1", "radam", {**BETAS, "epsilon": 0.1, "epsilon_at": "hat"}, {**BETAS, "epsilon": 0.1}),
     ("rprop", "rprop", {"learning_rate": 0.01, "step_increase": 1.2, "step_decrease": 0.5, "min_step": 1e-6,
                         "max_step": 50}, None),
 ]
 # fmt: on
-TRAJECTORIES = [(f"torch_{name}", algo, settings) for name, algo, settings, _ in SURVEY]
+TRAJECTORIES = [(f"torch_{name}", algo, settings) for name, algo, settings, _ in SURVEY if settings]
 TRAJECTORIES += [(f"optax_{name}", algo, settings) for name, algo, _, settings in SURVEY if settings]
 
 

@@ -41,6 +41,10 @@ CONFIGURATIONS = {
     "clipped norms": {"algo": "sgd", "max_gradient_norm": 0.1},
     "clipped global norm": {"algo": "adam", "max_global_norm": 0.1},
     "a schedule": {"algo": "adam", "learning_rate": falling},
+    "gradient noise": {"algo": "sgd", "gradient_noise": 0.01, "clip_adaptive": 0.1},
+    "mechanic": {"algo": "adam", "mechanic": 0.01, "sam": 0.05},
+    "a bound of the loss": {"algo": "momoadam", "adapt_lower_bound": True},
+    "a rate that is found": {"algo": "prodigy", "estim_lr0": 0.01, "learning_rate": 1.0},
     "random updates": {"algo": "adam", "noise": True},
     "updates of statistics": {"algo": "sgd", "counter": True, "noise": True, "momentum": 0.9},
 }

@@ -132,7 +132,7 @@ def test_the_ends_of_the_ranges_and_numbers_of_numpy_are_accepted(settings):
 
 
 def test_the_defaults_are_those_of_downhill():
-    assert dataclasses.astuple(Limits()) == (5, 10, 0.0, None, None, None, None, None, None, True)
+    assert dataclasses.astuple(Limits()) == (5, 10, 0.0, None, None, None, None, None, None, True, None)
 
 
 @pytest.mark.parametrize(

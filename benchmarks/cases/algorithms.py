@@ -17,7 +17,7 @@ def jobs(size: Size) -> list[Job]:
     """Return a job for each algorithm."""
     from downhill2 import list_algorithms
 
-    names = size.pick(["sgd", "rmsprop", "rprop", "adam"], list_algorithms(), tiny=["sgd"])
+    names = size.pick(["sgd", "rmsprop", "rprop", "adam"], list(list_algorithms()), tiny=["sgd"])
     return [Job(f"update of {name}", 120, partial(rows, name, size)) for name in names]
 
 

@@ -55,6 +55,12 @@ class ADADELTA(Optimizer):
     True
     """
 
+    presets = {
+        "torch": dict(rho=0.9, epsilon=1e-6),
+        "optax": dict(rho=0.9, epsilon=1e-6),
+        "keras": dict(learning_rate=1e-3, rho=0.95, epsilon=1e-7, decay="decoupled"),
+        "downhill": {},
+    }
     learning_rate = Hyper(1.0, at_least=0)
     rho = Hyper(halflife=14, keyword="rms_halflife")
     epsilon = Hyper(1e-8, "rms_regularizer", at_least=0)

@@ -64,6 +64,12 @@ class Adam(Optimizer):
     True
     """
 
+    presets = {
+        "torch": dict(learning_rate=1e-3, beta1=0.9, beta2=0.999),
+        "optax": dict(beta1=0.9, beta2=0.999),
+        "keras": dict(learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-7, epsilon_at="hat", decay="decoupled"),
+        "downhill": {},
+    }
     beta1 = Hyper(halflife=7)
     beta2 = Hyper(halflife=69)
     epsilon = Hyper(1e-8, "rms_regularizer", at_least=0)
@@ -75,9 +81,16 @@ class Adam(Optimizer):
     ) -> tuple[Variable, dict[str, Variable]]:
         m_t = ema(self.beta1, m, grad)
         v_t = ema(self.beta2, v, grad**2)
-        m_hat = m_t / (1 - self.beta1**self.t)
         v_hat = v_t / (1 - self.beta2**self.t)
+        return self.mean(m_t, grad) / self.denominator(v_hat), {"m": m_t, "v": v_t}
+
+    def mean(self, m_t: Variable, grad: Variable) -> Variable:
+        """Return the corrected mean."""
+        return m_t / (1 - self.beta1**self.t)
+
+    def denominator(self, v_hat: Variable) -> Variable:
+        """Return the corrected root, with epsilon beside it."""
         epsilon = self.epsilon
         if self.epsilon_at == "hat":  # the paper's epsilon-hat, as it enters beside the corrected root
             epsilon = epsilon / pt.sqrt(1 - self.beta2**self.t)
-        return m_hat / (pt.sqrt(v_hat) + epsilon), {"m": m_t, "v": v_t}
+        return pt.sqrt(v_hat) + epsilon

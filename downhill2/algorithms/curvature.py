@@ -66,6 +66,7 @@ class ESGD(Optimizer):
 
     scope = "all"
     needs = ("hvp",)
+    presets = {"downhill": {}}
     rho = Hyper(halflife=14, keyword="rms_halflife")
     epsilon = Hyper(1e-8, "rms_regularizer", at_least=0)
     hv_method = Setting("rop", ("rop", "lop", "grad"))

@@ -72,6 +72,12 @@ class RMSProp(Optimizer):
     True
     """
 
+    presets = {
+        "torch": dict(learning_rate=0.01, rho=0.99, centered=False, epsilon_at="outside", momentum_rate="outside"),
+        "optax": dict(rho=0.9, centered=False),
+        "keras": dict(learning_rate=1e-3, rho=0.9, epsilon=1e-7, centered=False, decay="decoupled"),
+        "downhill": {},
+    }
     rho = Hyper(halflife=14, keyword="rms_halflife")
     epsilon = Hyper(1e-8, "rms_regularizer", at_least=0)
     epsilon_at = Setting("inside", ("inside", "outside"))

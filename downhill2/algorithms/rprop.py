@@ -62,6 +62,11 @@ class RProp(Optimizer):
     """
 
     owns_rate = True
+    presets = {
+        "torch": dict(learning_rate=0.01, step_increase=1.2, step_decrease=0.5, min_step=1e-6, max_step=50),
+        "optax": dict(step_increase=1.2, step_decrease=0.5, min_step=1e-6, max_step=50),
+        "downhill": {},
+    }
     step_increase = Hyper(1.01, "rprop_increase", above=0)
     step_decrease = Hyper(0.99, "rprop_decrease", above=0)
     min_step = Hyper(0.0, "rprop_min_step", at_least=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..base import Optimizer
+from ..symbolic.declared import with_default
 from ..symbolic.graph import Variable
 from ..symbolic.hyper import Setting
 
@@ -47,6 +48,13 @@ class SGD(Optimizer):
     >>> bool(train["loss"] < 1e-6)
     True
     """
+
+    presets = {
+        "torch": dict(learning_rate=1e-3, momentum_rate="outside"),
+        "optax": dict(momentum_rate="outside"),
+        "keras": dict(learning_rate=0.01, decay="decoupled"),
+        "downhill": {},
+    }
 
     def direction(self, param: Variable, grad: Variable) -> tuple[Variable, dict[str, Variable]]:
         return grad, {}
@@ -98,3 +106,49 @@ class NAG(SGD):
     """
 
     nesterov = Setting(True, (True,))
+
+
+class NoisySGD(SGD):
+    r"""Noisy SGD: gradient descent with noise added to gradients, less and less of it.
+
+    Noise shakes the parameters out of bad valleys while it is strong; as it fades they settle.
+
+    .. math::
+        \theta_t = \theta_{t-1} - \eta\, (g_t + \varepsilon_t), \quad
+        \varepsilon_t \sim \mathcal{N}(0, \sigma^2 / t^\gamma)
+
+    Parameters
+    ----------
+    learning_rate : float, optional
+        As for `SGD`; symbol :math:`\eta`. Default 1e-4.
+    gradient_noise : float, optional
+        Variance of the noise of the first update, in squared units of the gradient; symbol :math:`\sigma^2`. Must be
+        at least 0. Default 0.01.
+    gradient_noise_gamma : float, optional
+        Power with which the variance falls, dimensionless; symbol :math:`\gamma`. Must be at least 0. Default 0.55.
+    gradient_noise_seed : int, optional
+        Seed of the noise. Default 0.
+
+    Notes
+    -----
+    ``SGD(gradient_noise=0.01)`` by another name; every algorithm takes `gradient_noise`. In distribution equal to
+    ``optax.noisy_sgd(learning_rate, eta, gamma)`` with ``gradient_noise=eta, gradient_noise_gamma=gamma``; the numbers
+    are others. The paper counts updates from 0 and divides by :math:`(1 + t)^\gamma`, which is the same.
+
+    References
+    ----------
+    .. [1] A. Neelakantan et al. (2015). "Adding gradient noise improves learning for very deep networks."
+       arXiv:1511.06807. Eq. (1), (2).
+
+    Examples
+    --------
+    >>> import numpy as np, pytensor
+    >>> w = pytensor.shared(np.array([4.0, -2.0]), name="w")
+    >>> opt = downhill2.build("noisysgd", (w**2).sum(), learning_rate=0.1)
+    >>> train, valid = opt.minimize(max_epochs=100)
+    >>> bool(train["loss"] < 0.01)
+    True
+    """
+
+    presets = {"optax": SGD.presets["optax"]}
+    gradient_noise = with_default(Optimizer.gradient_noise, 0.01)

@@ -158,6 +158,9 @@ class Archive:
         return result if ends and end.updates == progress.updates and result["history"] <= self._length() else None
 
     def _take(self, result: Mapping[str, Any]) -> None:
+        context = self._fit.rule.context
+        context.epochs.set_value(np.int64(result["epochs"]))
+        context.rate_factor.set_value(result["rate_factor"])
         self.progress = progress = Progress(**result["progress"])
         self.recorded = result["pair"][0], result["pair"][1]
         if result["improved"]:
@@ -285,7 +288,10 @@ class Archive:
             logger.error("%s", error)
 
     def _ending(self, progress: Progress, pair: Pair) -> dict[str, Any]:
+        context = self._fit.rule.context
         return {
+            "epochs": int(context.epochs.get_value()),
+            "rate_factor": float(context.rate_factor.get_value()),
             "progress": dataclasses.asdict(dataclasses.replace(progress, stopped=None)),
             "pair": pair,
             "improved": self._improved,

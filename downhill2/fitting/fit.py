@@ -16,11 +16,14 @@ from ..compiling.jax_step import DeviceStep
 from ..dataset import Dataset
 from ..running.functions import Best, Compiled, averages, compiled, mode
 from ..symbolic import graph, pipeline
+from ..symbolic.accumulation import Accumulate
 from ..symbolic.graph import Variable
-from ..symbolic.layout import Layout, Values
+from ..symbolic.layout import Layout
 from ..symbolic.problem import Pairs, Problem, check_loss, check_updates, find_params
 from ..symbolic.rule import Rule
+from ..symbolic.sharpness import SAM
 from . import faults
+from .windows import Halves, halves
 
 logger = climate.get_logger("downhill2")
 
@@ -32,12 +35,16 @@ class Fit:
     ----------
     problem : Problem
     rule : Rule
+    reported : mapping of str to str, optional
+        Which monitors report the present value of a hyperparameter, and of which.
     backend : str, Mode or None
         What compiles functions; `compiling.backends` says what there is.
     """
 
-    def __init__(self, problem: Problem, rule: Rule, backend: Any = None) -> None:
-        self.problem, self.rule, self.backend = problem, rule, backend
+    def __init__(
+        self, problem: Problem, rule: Rule, reported: Mapping[str, str] | None = None, backend: Any = None
+    ) -> None:
+        self.problem, self.rule, self._reported, self.backend = problem, rule, reported or {}, backend
         self.layout = Layout(problem.params, problem.names)
         self.best = self.no_best()
         self.given: dict[str, float] = {}  # hyperparameters as they were given to the latest run
@@ -50,29 +57,78 @@ class Fit:
 
     def updates(self, gate: Variable | None = None, layout: Layout | None = None) -> dict[Variable, Variable]:
         """Return the new value of every variable under the present hyperparameters."""
-        return pipeline.update(self.rule, self.problem.measured, layout or self.layout, gate)
+        layout = layout or self.layout
+        new = pipeline.update(self.rule, self.source().measured, layout, gate)
+        return new | Accumulate(self.rule.context).emptied(self.moving) if self.accumulates else new
+
+    def alone(self) -> dict[Variable, Variable]:
+        """Return the updates that a function of the caller is to make."""
+        if self.accumulates:
+            k = self.rule.hyper["accumulate"]
+            raise ValueError(
+                f"accumulate must be 1 for updates without a run, which knows the rows of batches, got {k}"
+            )
+        return self.updates()
+
+    @property
+    def accumulates(self) -> bool:
+        """Whether updates are made from several batches each."""
+        return bool(self.rule.hyper["accumulate"] > 1)
+
+    def source(self) -> Problem:
+        """Return the problem as updates see it: its gradients where they are, elsewhere, or of several batches."""
+        problem, context = self.problem, self.rule.context
+        if self.accumulates:
+            return problem.derived(Accumulate(context).measured(problem.params, self.moving), {})
+        if self.rule.hyper.present("sam"):
+            return problem.derived(SAM(context).measure(problem.measured), problem.updates)
+        return problem
+
+    def check(self) -> None:
+        """Raise ValueError for settings that make no sense together or for these parameters."""
+        pipeline.check(self.rule, self.layout)
 
     def guarded(self, check: str, layout: Layout) -> tuple[dict[Variable, Variable], Variable]:
         """Return all updates of a training step and whether it is sound: what it was made from, and made, is finite.
 
         Where loss, gradients or, if all is to be checked, new values are not finite, it is held back.
         """
-        gate = faults.gate(self.problem, layout, self.updates(layout=layout) if check == "all" else None)
+        problem = self.source()
+        # the gradients of frozen parameters serve nothing, and are not to be computed
+        moving = pipeline.moving(self.rule, layout)
+        gate = faults.gate(problem, moving, self.updates(layout=layout) if check == "all" else None)
         own = self.updates(gate, layout)
-        sound = gate if check == "all" else gate & faults.finite_values(self.problem, own)
+        sound = gate if check == "all" else gate & faults.finite_values(problem, own)
         clock = self.rule.context.clock
         own[clock] = pt.switch(sound, clock + 1, clock)
+        return own | self.given_updates(gate, own, problem.updates), sound
+
+    def given_updates(
+        self, gate: Variable, own: Mapping[Variable, Variable], given: Mapping[Variable, Variable]
+    ) -> dict[Variable, Variable]:
+        """Return the changes of the caller's variables, where the gate is open; none may be of `own` ones."""
         state = {*self.rule.context.store.variables.values()}
-        for v, new in self.problem.updates.items():
+        for v in given:
             if v in own or v in state:
                 raise ValueError(f"updates must not change {v.name!r}; it is state of {type(self.rule).__name__}")
-            own[v] = pt.switch(gate, graph.cast(new, v.type.dtype), v) if graph.is_tensor(v) else new
-        return own, sound
+        return {
+            v: pt.switch(gate, graph.cast(new, v.type.dtype), v) if graph.is_tensor(v) else new
+            for v, new in given.items()
+        }
+
+    @property
+    def moving(self) -> Layout:
+        """The parameters that updates change."""
+        return pipeline.moving(self.rule, self.layout)
 
     def evaluated(self) -> dict[Variable, Variable]:
         """Return what to evaluate in place of parameters, where that is not the parameter itself."""
-        params = self.problem.params
-        return self.rule.evaluations(self.layout, Values(dict(zip(params, params, strict=True))))
+        return pipeline.evaluated(self.rule, self.layout)
+
+    @property
+    def monitors(self) -> dict[str, Variable]:
+        """What is reported, the loss first."""
+        return self.problem.monitors | {n: self.rule.hyper.variable(of) for n, of in self._reported.items()}
 
     # -- compiled functions, each compiled at first need and then reused
 
@@ -80,17 +136,20 @@ class Fit:
         """Return what makes one update from a batch: it returns the monitors before, and whether it is sound."""
         key = ("step", check, *self.rule.hyper.structure(), *self._key(feed))
         if key not in self._functions:
+            self.check()
             self._log_compilation()
-            self._functions[key] = self._step(feed, check)
+            self._functions[key] = halves(self, feed, check) if self.accumulates else self._step(feed, check)
         return renewed(self._functions[key])
 
     def _step(self, feed: Any, check: str) -> Compiled:
         from ..compiling.storage import PackedFunction, Storage, worth_packing  # imports PyTensor's linkers
 
         problem, storage = self.problem, Storage(self._packs)
-        packed = worth_packing(problem.params, mode(self.backend).linker) if config.packed else []
-        updates, sound = self.guarded(check, Layout(problem.params, problem.names, packed, storage))
-        outputs = [*problem.monitors.values(), sound]
+        # what is shared out among groups is seen in two ways, by its group and as a whole: not both can be one vector
+        packs = config.packed and pipeline.is_whole(self.rule, self.layout)
+        packed = worth_packing(problem.params, mode(self.backend).linker) if packs else []
+        updates, sound = self.guarded(check, Layout(problem.params, problem.names, packed, store=storage))
+        outputs = [*self.monitors.values(), sound]
         used = {*graph.shared_inputs([*outputs, *updates.values()])}
         function = compiled(feed, outputs, updates, storage.parts(used), self.backend)
         return PackedFunction(function, storage) if packed else function
@@ -155,7 +214,7 @@ class Fit:
     def settle(self) -> None:
         """Bring values that are on a device back: all shared variables then hold arrays of NumPy."""
         for function in self._functions.values():
-            if isinstance(function, DeviceStep):
+            if isinstance(function, DeviceStep | Halves):
                 function.settle()
 
     def no_best(self) -> Best:
@@ -166,16 +225,21 @@ class Fit:
         """Set the parameters, and state that stands for them, to the best values."""
         for param, value in zip(self.problem.params, best.values, strict=True):
             param.set_value(value)
-        self.rule.follow(self.layout)
+        pipeline.follow(self.rule, self.layout)
+        if self.accumulates:  # what was summed belongs to other parameters
+            Accumulate(self.rule.context).clear(self.moving)
 
     def _present(self) -> Sequence[np.ndarray]:
         evaluated = self.evaluated()
         if not evaluated:
             return [p.get_value(borrow=True) for p in self.problem.params]
-        # on the Python linker: what is called once an improvement is not worth a compilation
-        mode = pytensor.compile.mode.Mode("py", "fast_compile")
-        values: Sequence[np.ndarray] = pytensor.function([], [evaluated[p] for p in self.problem.params], mode=mode)()
-        return values
+        key = ("evaluated", *self.rule.hyper.structure())
+        if key not in self._functions:
+            # on the Python linker: what is called once an improvement is not worth a compilation
+            mode = pytensor.compile.mode.Mode("py", "fast_compile")
+            outputs = [evaluated.get(p, p) for p in self.problem.params]
+            self._functions[key] = pytensor.function([], outputs, mode=mode)
+        return self._functions[key]()
 
 
 class _Current:
@@ -193,7 +257,7 @@ class _Current:
 
 def renewed(function: Compiled) -> Compiled:
     """Return a function that sees what others have written into arrays since its last call."""
-    if isinstance(function, DeviceStep):
+    if isinstance(function, DeviceStep | Halves):
         function.renew()
     return function
 

@@ -9,7 +9,9 @@ from .. import climate
 from ..running.functions import Steps, averages
 from ..running.history import History
 from ..running.loop import Record, Run
+from ..running.plateau import ReduceOnPlateau
 from ..running.stopping import Progress
+from ..running.windows import Windows
 from ..symbolic.graph import Variable
 from .archive import Archive
 from .faults import Faults
@@ -59,12 +61,12 @@ class Session:
     def run(self) -> Run:
         """Compile what is needed and return the loop."""
         fit, archive, settings = self._fit, self._archive, self._settings
-        steps = Steps(
-            fit.current(self._train, settings.guard.check),
-            list(fit.problem.monitors),
-            self._train,
-            settings.calls.count,
-        )
+        current = fit.current(self._train, settings.guard.check)
+        steps: Steps | Windows
+        if fit.accumulates:
+            steps = Windows(current, list(fit.monitors), self._train)
+        else:
+            steps = Steps(current, list(fit.monitors), self._train, settings.calls.count)
         if settings.limits.validate_every:
             fit.evaluation(self._valid, self._monitors)
         run = Run(
@@ -75,7 +77,9 @@ class Session:
             restore=self._settled(lambda: fit.restore(self._best)),
             fault=self._settled(lambda progress: self._faults.meet(progress, steps.latest, steps.loss, run.note)),
             report=self._report,
-            hyper=fit.rule.hyper.present_numbers,
+            hyper=self._numbers,
+            reduce=self._reduce,
+            tick=self._tick,
             save=archive.saver and self._settled(archive.saver),
             every=settings.saving.every(),
             finish=self._settled(archive.close),
@@ -95,6 +99,27 @@ class Session:
 
     def _validate(self) -> dict[str, float]:
         return averages(self._fit.evaluation(self._valid, self._monitors), list(self._monitors), self._valid)
+
+    def _tick(self) -> None:
+        epochs = self._fit.rule.context.epochs
+        epochs.set_value(epochs.get_value() + 1)
+
+    def _numbers(self) -> dict[str, float]:
+        """Return the hyperparameters as they are now; also what the rate was multiplied by, if that may change."""
+        numbers, context = self._fit.rule.hyper.present_numbers(), self._fit.rule.context
+        if self._settings.limits.reduce_on_plateau is not None:
+            numbers["rate_factor"] = float(context.rate_factor.get_value())
+        return numbers
+
+    def _reduce(self, plan: ReduceOnPlateau) -> float | None:
+        """Reduce the learning rate; return the new one, None if the change would be too small."""
+        factor, numbers = self._fit.rule.context.rate_factor, self._fit.rule.hyper.present_numbers()
+        rate = numbers.get("learning_rate", 1.0) * float(factor.get_value())  # 1: one that depends on data
+        ratio = plan.ratio(rate)
+        if ratio == 1:
+            return None
+        factor.set_value(factor.get_value() * ratio)
+        return rate * ratio
 
     def _keep(self, progress: Progress) -> None:
         self._best.keep(progress.validation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -147,19 +147,22 @@ class Settings:
                 "give max_updates, max_epochs, max_seconds, target or plateau"
             )
 
-    def monitors(self, problem: Problem) -> dict[str, Variable]:
-        """Return what validations report, the loss first."""
-        return evaluated_monitors(problem, self.valid_loss, self.valid_monitors, "valid_")
+    def monitors(self, problem: Problem, reported: Mapping[str, Variable]) -> dict[str, Variable]:
+        """Return what validations report, the loss first, where training reports `reported`."""
+        out = evaluated_monitors(problem, reported, self.valid_loss, self.valid_monitors, "valid_")
+        if self.limits.reduce_on_plateau is not None:
+            _check_reported(self.limits.reduce_on_plateau.monitor, {"train": reported, "valid": out})
+        return out
 
 
 def evaluated_monitors(
-    problem: Problem, loss: Variable, monitors: Pairs | None, prefix: str = ""
+    problem: Problem, reported: Mapping[str, Variable], loss: Variable, monitors: Pairs | None, prefix: str = ""
 ) -> dict[str, Variable]:
     """Return what to evaluate, the loss first: what is given, checked, in place of what training reports.
 
     Errors call the two by `prefix` and ``loss``, ``monitors``.
     """
-    out = dict(problem.monitors)
+    out = dict(reported)
     if monitors is not None:
         out = {"loss": problem.loss, **check_monitors(f"{prefix}monitors", monitors)}
     if loss is not None:
@@ -168,6 +171,12 @@ def evaluated_monitors(
         if v not in problem.inputs:
             raise ValueError(f"{prefix}loss and {prefix}monitors must use the inputs of the loss, got {v} too")
     return out
+
+
+def _check_reported(monitor: str, reported: Mapping[str, Mapping[str, Variable]]) -> None:
+    known = [f"{group}.{name}" for group, names in reported.items() for name in names]
+    if monitor not in known:
+        raise ValueError(f"monitor of reduce_on_plateau must be one of {', '.join(known)}, got {monitor!r}")
 
 
 OTHERS = ("valid_loss", "valid_monitors", "callbacks", "backend")

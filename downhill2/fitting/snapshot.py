@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -65,11 +65,18 @@ class Snapshot:
         return {
             "algorithm": type(self._rule).__name__.lower(),
             "updates": int(context.clock.get_value()),
+            "epochs": int(context.epochs.get_value()),
             "rate_factor": float(context.rate_factor.get_value()),
             "hyper": hyper.numbers(),
             "settings": hyper.settings(),
+            "groups": self._groups(),
             "generators": {n: generator_state(g) for n, g in generators.items()},
         }
+
+    def _groups(self) -> list[list[str]]:
+        """Return of each group of parameters the algorithm and the names."""
+        names = dict(zip(self._problem.params, self._problem.names, strict=True))
+        return [[type(rule).__name__.lower(), *(names[p] for p in params)] for rule, params in self._rule.members]
 
     # -- in
 
@@ -79,22 +86,23 @@ class Snapshot:
         State that the checkpoint lacks counts only if its hyperparameters need it.
         """
         found = {n: t for n, t in tensors.items() if not n.startswith("best.")}
-        idle = self._idle(found, meta["hyper"])
+        idle = self._idle({*found, *meta["generators"]}, meta["hyper"])
         variables = {n: v for n, v in self.variables().items() if not graph.is_generator(v)}
         expected = {n: _kind(v) for n, v in variables.items() if n in found or v not in idle}
         return compare_names(expected, found)
 
-    def _idle(self, found: Tensors, numbers: Mapping[str, float]) -> set[Variable]:
+    def _idle(self, found: Set[str], numbers: Mapping[str, float]) -> set[Variable]:
         """Return the state that no update changes under these hyperparameters; make such state if it was found."""
-        hyper = self._rule.hyper
-        now = hyper.numbers()
+        hyper, store = self._rule.hyper, self._rule.context.store
+        now, before = hyper.numbers(), {*store.variables}
         try:
-            if any(n.startswith("state.") for n in found.keys() - self.variables().keys()):
+            if any(n.startswith("state.") for n in found - self.variables().keys()):
                 # of what was on for a while and now is off; a half is in the range of each
                 hyper.set_numbers({n: 0.5 for n in hyper.optional if not hyper.present(n)})
                 self._fit.updates()
+                store.discard(n for n in store.variables.keys() - before if f"state.{n}" not in found)
             hyper.set_numbers(numbers)
-            return {*self._rule.context.store.variables.values()} - self._fit.updates().keys()
+            return {*store.variables.values()} - self._fit.updates().keys()
         finally:
             hyper.set_numbers(now)
 
@@ -105,6 +113,8 @@ class Snapshot:
             raise CheckpointError(f"the checkpoint is of no optimizer: it has no {lacking[0]!r}")
         if meta["algorithm"] != own["algorithm"]:
             raise CheckpointError(f"the checkpoint is of {meta['algorithm']}, got {own['algorithm']}")
+        if meta["groups"] != own["groups"]:
+            raise CheckpointError(f"the checkpoint is of other groups, {meta['groups']}, got {own['groups']}")
         if meta["settings"] != own["settings"]:
             changed = [n for n in own["settings"] if own["settings"][n] != meta["settings"].get(n)]
             raise CheckpointError(f"the checkpoint is of other settings of {', '.join(changed)}")
@@ -141,13 +151,15 @@ class Snapshot:
 
     def apply(self, tensors: Tensors, meta: Mapping[str, Any]) -> Differences:
         """Set variables to what a checkpoint says, but for those that it lacks or has otherwise: return these."""
-        generators, updates, factor = _generators(meta), np.int64(meta["updates"]), float(meta["rate_factor"])
+        generators, factor = _generators(meta), float(meta["rate_factor"])
+        updates, epochs = np.int64(meta["updates"]), np.int64(meta["epochs"])
         differences, variables = self.differences(tensors, meta), self.variables()
         wrong = {*differences.unexpected, *differences.shapes, *differences.dtypes}
         for name, value in {**tensors, **generators}.items():
             if name in variables and name not in wrong:
                 variables[name].set_value(value)
         self._rule.context.clock.set_value(updates)
+        self._rule.context.epochs.set_value(epochs)
         self._rule.context.rate_factor.set_value(factor)
         self._rule.hyper.set_numbers(meta["hyper"])
         return differences

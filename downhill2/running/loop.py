@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from .plateau import ReduceOnPlateau
 from .saving import Every
 from .signals import Signals
 from .stopping import Limits, Progress, improved, reason
@@ -116,6 +117,10 @@ class Run:
         Takes each `Record`.
     hyper : callable, optional
         Returns the hyperparameters for a `Record`.
+    reduce : callable, optional
+        Reduces the learning rate as its argument, a `ReduceOnPlateau`, says; returns the new one, None if it stays.
+    tick : callable, optional
+        Counts the epoch that is over.
     save : callable, optional
         Takes the `Progress` when the run is to be saved: as `every` says, and when it ends; not after an exception.
         What it is given is where a run that had not ended would go on. Returns why it could not save, for the next
@@ -149,6 +154,8 @@ class Run:
         fault: Callable[[Progress], str | None],
         report: Callable[[Record], None],
         hyper: Callable[[], dict[str, float]] = dict,
+        reduce: Callable[[ReduceOnPlateau], float | None] | None = None,
+        tick: Callable[[], None] | None = None,
         save: Callable[[Progress], str | None] | None = None,
         every: Every | None = None,
         finish: Callable[[Progress, Pair | None], None] | None = None,
@@ -161,6 +168,7 @@ class Run:
         self._step, self._validate = step, validate
         self._keep, self._restore = keep, restore
         self._fault, self._report, self._hyper = fault, report, hyper
+        self._reduce, self._tick = reduce, tick
         self._save, self._every, self._finish = save, every or Every(), finish
         self._pair = recorded
         self._clock = clock
@@ -258,7 +266,10 @@ class Run:
         saved = p.epoch == epoch and self._every.epochs is not None and epoch % self._every.epochs == 0
         if saved:
             self._note_save()
-        record = self._record(epoch, train, validated, validated and self._judge(), rate)
+        better = validated and self._judge()
+        if validated or every is None:
+            self._look_at(train)
+        record = self._record(epoch, train, validated, better, rate)
         self._report(record)
         self._why = self._reason()
         self._pair = record.train, record.valid
@@ -290,6 +301,8 @@ class Run:
             p.meet(train["loss"])
         if p.ended:
             p.epoch, p.sums, p.rows, p.stepping, p.ended = p.epoch + 1, {}, 0.0, 0.0, False
+            if self._tick is not None:
+                self._tick()
         return train, rate
 
     def _advance(self) -> bool:
@@ -384,8 +397,22 @@ class Run:
             p.best, p.failures = loss, 0
         return True
 
+    def _look_at(self, train: Monitors) -> None:
+        """Reduce the learning rate if the monitor that decides on it has a value, and is on a plateau."""
+        p, plan = self.progress, self.limits.reduce_on_plateau
+        if plan is None or self._reduce is None:
+            return
+        group, _, name = plan.monitor.partition(".")
+        value = (train if group == "train" else p.validation).get(name)
+        if value is not None and plan.due(p.reduced, value):
+            rate = self._reduce(plan)
+            if rate is not None:
+                self.note(f"learning rate reduced to {rate:g} after update {p.updates}")
+
     def _report_validation(self) -> None:
-        self._report(self._record(self.progress.epoch, {}, validated=True, improved=self._judge()))
+        better = self._judge()
+        self._look_at({})
+        self._report(self._record(self.progress.epoch, {}, validated=True, improved=better))
 
     def _record(self, epoch: int, train: Monitors, validated: bool, improved: bool, rate: float = 0.0) -> Record:
         p, valid, events = self.progress, dict(self.progress.validation), tuple(self.progress.events)

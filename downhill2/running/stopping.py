@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 
+from .plateau import Reduced, ReduceOnPlateau
+
 
 def _check_optional(name: str, value: object, least: int, none_means: str) -> None:
     if value is not None:
@@ -209,6 +211,8 @@ class Limits:
         Stop when the training loss has ceased to fall. True: with the default options.
     restore_best : bool
         Whether the parameters with the lowest validation loss are put back at the end.
+    reduce_on_plateau : ReduceOnPlateau, mapping of its options, bool or None
+        Multiply the learning rate when a monitor has ceased to improve. True: with the default options.
 
     Raises
     ------
@@ -228,6 +232,7 @@ class Limits:
     diverged: float | None = None
     plateau: Plateau | None = None
     restore_best: bool = True
+    reduce_on_plateau: ReduceOnPlateau | None = None
 
     def __post_init__(self) -> None:
         _check_optional("patience", self.patience, 0, "no early stopping")
@@ -244,6 +249,10 @@ class Limits:
         object.__setattr__(self, "plateau", Plateau.given(self.plateau))
         if not isinstance(self.restore_best, bool):
             raise TypeError(f"restore_best must be True or False, got {self.restore_best!r}")
+        object.__setattr__(self, "reduce_on_plateau", ReduceOnPlateau.given(self.reduce_on_plateau))
+        reduce = self.reduce_on_plateau
+        if reduce is not None and self.validate_every is None and reduce.monitor.startswith("valid."):
+            raise ValueError(f"monitor must be of training in a run that never validates, got {reduce.monitor!r}")
 
     @property
     def endless(self) -> bool:
@@ -285,6 +294,8 @@ class Progress:
         Means of the training loss, if the run has a plateau test. May be given as the dict that JSON holds.
     ended : bool
         Whether all updates of the unfinished epoch are made, and only its record is to come.
+    reduced : Reduced
+        What the run reduces the learning rate from. May be given as the dict that JSON holds.
     faults : int
         Updates in a row, up to the latest, that were held back because they were not finite.
     rollbacks : int
@@ -308,6 +319,7 @@ class Progress:
     validation: dict[str, float] = field(default_factory=dict)
     validated_at: int = -1
     blocks: Blocks = field(default_factory=Blocks)
+    reduced: Reduced = field(default_factory=Reduced)
     ended: bool = False
     faults: int = 0
     rollbacks: int = 0
@@ -317,6 +329,8 @@ class Progress:
     def __post_init__(self) -> None:
         if isinstance(self.blocks, Mapping):
             self.blocks = Blocks(**self.blocks)
+        if isinstance(self.reduced, Mapping):
+            self.reduced = Reduced(**self.reduced)
 
     @property
     def is_open(self) -> bool:

@@ -1,151 +1,22 @@
-"""Hyperparameters: declared on a rule, checked when given, live while a run lasts."""
+"""The values of hyperparameters: checked when given, live while a run lasts."""
 
 from __future__ import annotations
 
 import contextlib
-import difflib
-import math
 import numbers
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from . import graph
+from .declared import Hyper, Setting, declared, nearest
 from .graph import Variable
+from .options import expanded
+from .presets import preset
 
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the known name that is closest to `name`, or nothing."""
-    near = difflib.get_close_matches(name, list(known), 1, 0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-class Setting:
-    """A structural choice: a plain Python value that shapes the graph.
-
-    Parameters
-    ----------
-    default : object
-        The value when none is given.
-    options : type or sequence, optional
-        The kind that a value must have, or the values that are allowed; by default the kind of `default`.
-    """
-
-    def __init__(self, default: Any, options: type | tuple[Any, ...] | None = None) -> None:
-        self.default = default
-        self.options = type(default) if options is None else options
-        self.symbol = ""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.symbol = name
-
-    def __get__(self, rule: Any, owner: type | None = None) -> Any:
-        return self if rule is None else rule.hyper[self.symbol]
-
-    def __set__(self, rule: Any, value: Any) -> None:
-        rule.hyper.assign(rule.hyper.parse({self.symbol: value}))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (self.symbol,)
-
-    def check(self, name: str, value: Any) -> Any:
-        """Return `value`, or raise an error that names it."""
-        value = value.item() if isinstance(value, np.generic) else value
-        if isinstance(self.options, tuple):
-            if value not in self.options:
-                allowed = " or ".join(repr(o) for o in self.options)
-                raise ValueError(f"{name} must be {allowed}, got {value!r}")
-        elif not isinstance(value, self.options) or (isinstance(value, bool) and self.options is not bool):
-            raise TypeError(f"{name} must be of type {self.options.__name__}, got {value!r}")
-        return value
-
-
-class Hyper:
-    """A number that scales something: a live scalar of the update graph, never a literal.
-
-    The class attribute is the symbol that the equation uses, and one name under which callers may give it.
-
-    Parameters
-    ----------
-    default : float
-        The value when none is given.
-    keyword : str, optional
-        A second name under which callers may give it.
-    halflife : float, optional
-        For a decay factor in [0, 1): its default as a half-life, in updates. Callers then may give the
-        half-life itself as `keyword` (``<symbol>_halflife`` unless told otherwise); gamma = 2**(-1/halflife).
-    at_least, above, below : float, optional
-        The range of allowed values.
-    off : bool
-        Whether the number 0 means that what it scales is absent from the graph.
-    former : sequence of str
-        Names that still work, with a DeprecationWarning.
-    """
-
-    def __init__(
-        self,
-        default: float | None = None,
-        keyword: str | None = None,
-        *,
-        halflife: float | None = None,
-        at_least: float | None = None,
-        above: float | None = None,
-        below: float | None = None,
-        off: bool = False,
-        former: tuple[str, ...] = (),
-    ) -> None:
-        if halflife is not None:
-            default, at_least, below = 0.5 ** (1 / halflife), 0.0, 1.0
-        self.default, self.keyword, self.halflife = default, keyword, halflife
-        self.at_least, self.above, self.below = at_least, above, below
-        self.off, self.former = off, former
-        self.symbol = ""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.symbol = name
-        if self.halflife is not None and self.keyword is None:
-            self.keyword = f"{name}_halflife"
-
-    def __get__(self, rule: Any, owner: type | None = None) -> Any:
-        return self if rule is None else rule.hyper.variable(self.symbol)
-
-    def __set__(self, rule: Any, value: Any) -> None:
-        rule.hyper.set_live(self.symbol, value)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (self.symbol, *([self.keyword] if self.keyword else []), *self.former)
-
-    def condition(self) -> str:
-        """Return the range in words."""
-        if self.below is not None:
-            return f"in {'(' if self.above is not None else '['}{self.at_least or self.above or 0:g}, {self.below:g})"
-        if self.above is not None:
-            return "positive" if self.above == 0 else f"above {self.above:g}"
-        return f"at least {self.at_least:g}" if self.at_least is not None else "finite"
-
-    def check(self, name: str, value: float) -> float:
-        """Return `value`, or raise an error that names it."""
-        allowed = (
-            math.isfinite(value)
-            and (self.at_least is None or value >= self.at_least)
-            and (self.above is None or value > self.above)
-            and (self.below is None or value < self.below)
-        )
-        if not allowed:
-            raise ValueError(f"{name} must be {self.condition()}, got {value!r}")
-        return value
-
-    def from_halflife(self, name: str, value: Any) -> Any:
-        """Turn a half-life, a number or symbolic, into the decay factor."""
-        if isinstance(value, numbers.Real) and not 0 < float(value) < math.inf:
-            raise ValueError(f"{name} must be positive, got {value!r}")
-        return 0.5 ** (1 / value)
+__all__ = ["Given", "Hyper", "Hyperparameters", "Parsed", "Setting", "declared", "nearest"]
 
 
 @dataclass(frozen=True)
@@ -157,6 +28,22 @@ class Given:
     source: object = None
 
 
+class Parsed(dict[str, Any]):
+    """Checked values by symbol: those that a caller gave, and those of the preset that was named with them.
+
+    Attributes
+    ----------
+    explicit : collection of str
+        Which of them the caller gave; no preset changes these any more.
+    preset : str or None
+        The preset that was named.
+    """
+
+    def __init__(self, values: Mapping[str, Any], explicit: Collection[str], preset: str | None) -> None:
+        super().__init__(values)
+        self.explicit, self.preset = frozenset(explicit), preset
+
+
 class Hyperparameters(Mapping[str, Any]):
     """The values of one optimizer's hyperparameters by name: ``hyper['learning_rate']`` reads a float.
 
@@ -166,83 +53,162 @@ class Hyperparameters(Mapping[str, Any]):
         The class that declares them.
     count : symbolic scalar
         The number of updates made so far: what schedules are functions of.
+    epochs : symbolic scalar, optional
+        The number of epochs made so far: what schedules with ``per='epoch'`` are functions of.
+
+    Attributes
+    ----------
+    preset : str or None
+        The preset that was named last.
+    explicit : frozenset of str
+        Symbols of the values that callers gave, and no preset.
+    groups : dict of str to Hyperparameters
+        Those of parameter groups. By ``group0.learning_rate`` they are read and counted here too.
+    parent : Hyperparameters or None
+        Where a group takes from what it was not given.
     """
 
-    def __init__(self, owner: type, count: Variable) -> None:
-        self.owner, self.count = owner, count
+    def __init__(self, owner: type, count: Variable, epochs: Variable = None) -> None:
+        self.owner, self.count, self.epochs = owner, count, epochs
         self.declared = declared(owner, Hyper | Setting)
-        self._settings = {n: d.default for n, d in self.declared.items() if isinstance(d, Setting)}
+        self.preset: str | None = None
+        self.explicit: frozenset[str] = frozenset()
+        self.groups: dict[str, Hyperparameters] = {}
+        self.parent: Hyperparameters | None = None
+        self._settings: dict[str, Any] = {}
         self._numbers: dict[str, Variable] = {}
         self._given: dict[str, Given] = {}
-        self.version = 0
-        self._live: dict[str, Callable[[bool], Any]] | None = None  # how numbers are read, once for each structure
-        self.assign({n: Given(d.default) for n, d in self.declared.items() if isinstance(d, Hyper)})
+        self._version = 0
+        self._live: tuple[int, Callable[[], dict[str, float]]] | None = None  # how numbers are read, for a version
+        self._place(self._defaults())
+        self._version = 0
+
+    def _defaults(self) -> dict[str, Any]:
+        return {n: d.default if isinstance(d, Setting) else Given(d.default) for n, d in self.declared.items()}
+
+    # -- reading
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.declared)
+        yield from self.declared
+        for name, group in self.groups.items():
+            yield from (f"{name}.{n}" for n in group.own)
 
     def __len__(self) -> int:
-        return len(self.declared)
+        return sum(1 for _ in self)
 
     def __getitem__(self, name: str) -> Any:
-        if name in self._settings:
-            return self._settings[name]
-        if name not in self._given:
+        hyper, symbol = self._at(name)
+        if symbol in hyper._settings:
+            return hyper._settings[symbol]
+        if symbol not in hyper._given:
             raise KeyError(f"{self.owner.__name__} has no hyperparameter {name!r}{nearest(name, self)}")
-        return graph.evaluate(self.variable(name))
+        return graph.evaluate(hyper.variable(symbol))
 
     def __repr__(self) -> str:
         return repr(dict(self))
 
+    def _at(self, name: str) -> tuple[Hyperparameters, str]:
+        """Return where the value of `name` is, and its symbol there."""
+        group, _, symbol = name.rpartition(".")
+        hyper = self.groups.get(group) if group else self
+        if hyper is None:
+            return self, name
+        inherited = hyper.parent is not None and symbol not in hyper.own
+        return (hyper.parent if inherited else hyper), symbol  # type: ignore[return-value]
+
+    @property
+    def own(self) -> list[str]:
+        """Symbols of the values that are not the parent's."""
+        if self.parent is None or self.preset is not None:
+            return list(self.declared)
+        return [n for n in self.declared if n in self.explicit]
+
     def variable(self, name: str) -> Variable:
         """Return the symbolic scalar, float64 unless the caller gave one of another dtype."""
-        given = self._given[name]
-        return self._numbers[name] if given.variable is None else given.variable
+        hyper, symbol = self._at(name)
+        given = hyper._given[symbol]
+        return hyper._numbers[symbol] if given.variable is None else given.variable
 
     def present(self, name: str) -> bool:
-        """Whether what `name` scales is in the graph: everything but the number 0 where that means absent."""
-        given = self._given[name]
-        return not (self.declared[name].off and given.number == 0)
+        """Whether what `name` scales is in the graph: everything but the number that was declared to mean absent."""
+        hyper, symbol = self._at(name)
+        d = hyper.declared[symbol]
+        if isinstance(d, Setting):
+            return bool(hyper._settings[symbol])
+        if d.of and not hyper.present(d.of):
+            return False
+        return d.off is None or hyper._given[symbol].number != d.off
+
+    def numeric(self) -> dict[str, Hyper]:
+        """Return the declarations of all numbers by name, but for what a group takes from here."""
+        return {n: d for n in self if isinstance(d := self._declaration(n), Hyper)}
+
+    def _declaration(self, name: str) -> Hyper | Setting:
+        hyper, symbol = self._at(name)
+        found: Hyper | Setting = hyper.declared[symbol]
+        return found
 
     def settings(self) -> dict[str, Any]:
-        """Return the structural choices by name."""
-        return dict(self._settings)
+        """Return the structural choices by name, as a checkpoint has them."""
+        return {n: d.plain(self[n]) for n in self if isinstance(d := self._declaration(n), Setting)}
 
     def numbers(self) -> dict[str, float]:
         """Return the numbers that are set and not computed: own ones, and those of a caller's shared variables."""
-        return {n: self[n] for n, g in self._given.items() if g.variable is None or graph.is_shared(g.variable)}
+        return {n: self[n] for n in self.numeric() if graph.is_shared(self.variable(n))}
 
     def present_numbers(self) -> dict[str, float]:
-        """Return of these numbers the ones that are in the graph; quick, for it is asked at every epoch."""
-        if self._live is None:
-            live = {n: self.variable(n) for n in self._given if self.present(n)}
-            self._live = {n: v.get_value for n, v in live.items() if graph.is_shared(v)}
-        return {n: float(get_value(True)) for n, get_value in self._live.items()}
+        """Return the present values of numbers that are in the graph; quick, for it is asked at every epoch.
+
+        What depends on data has no value of its own, and is left out.
+        """
+        if self._live is None or self._live[0] != self.version:
+            live = {n: v for n in self.numeric() if self.present(n) and not _fed(v := self.variable(n))}
+            self._live = self.version, graph.reader(live)
+        return self._live[1]()
 
     def set_numbers(self, numbers: Mapping[str, float]) -> None:
         """Set what `numbers` returned, but for what was a number then and is none now, or the reverse."""
         for name in self.numbers():
             if name in numbers:
-                self.set_live(name, numbers[name])
+                hyper, symbol = self._at(name)
+                hyper._set(symbol, numbers[name])
 
     @property
     def optional(self) -> list[str]:
-        """Names of the numbers for which 0 means absent."""
-        return [n for n, d in self.declared.items() if isinstance(d, Hyper) and d.off]
+        """Names of the numbers for which one value means absent."""
+        return [n for n, d in self.numeric().items() if d.off is not None]
+
+    @property
+    def version(self) -> int:
+        """Counts the changes of structure."""
+        return self._version + sum(group.version for group in self.groups.values())
 
     def structure(self) -> tuple[Any, ...]:
         """Return what of the present values shapes the graph: equal structures share compiled functions."""
-        symbols = tuple((n, g.variable, self.present(n)) for n, g in self._given.items())
-        return (*self._settings.items(), *symbols)
+        own = self.own
+        symbols = [(n, g.variable, self.present(n)) for n, g in self._given.items() if n in own]
+        settings = [(n, v) for n, v in self._settings.items() if n in own]
+        return (*settings, *symbols, *(group.structure() for group in self.groups.values()))
 
     def symbols(self, parsed: Mapping[str, Any] | None = None) -> dict[str, Variable]:
         """Return the symbolic values that were given from outside, as they would be with `parsed` assigned."""
-        given = {**self._given, **(parsed or {})}
-        return {n: given[n].variable for n in self._given if given[n].variable is not None}
+        given = {n: {**self._given, **(parsed or {})}[n] for n in self._given if n in self.own}
+        of_groups = [(f"{g}.{n}", v) for g, group in self.groups.items() for n, v in group.symbols().items()]
+        return {n: g.variable for n, g in given.items() if g.variable is not None} | dict(of_groups)
+
+    def recount(self, count: Variable, epochs: Variable) -> None:
+        """Have schedules count by other clocks."""
+        clocks = {self.count: count, self.epochs: epochs}
+        for name, given in self._given.items():
+            if given.variable is not None:
+                [variable] = graph.replaced([given.variable], clocks)
+                self._given[name] = Given(None, variable, given.source)
+        self.count, self.epochs = count, epochs
+        self._version += 1
 
     # -- giving values
 
-    def parse(self, given: Mapping[str, Any], also: Iterable[str] = ()) -> dict[str, Any]:
+    def parse(self, given: Mapping[str, Any], also: Iterable[str] = ()) -> Parsed:
         """Check values by any of their names, changing nothing; what comes back is for `assign`.
 
         Raises
@@ -251,17 +217,28 @@ class Hyperparameters(Mapping[str, Any]):
             For an unknown name (`also` names the settings of a run), a wrong kind, or one hyperparameter
             given under two names.
         ValueError
-            For a number out of range.
+            For a number out of range, or a preset that the algorithm does not have.
         """
+        explicit = self._read({n: v for n, v in given.items() if n != "preset"}, also)
+        name = given.get("preset")
+        values: dict[str, Any] = {}
+        if name is not None:
+            of_preset = self._defaults() | self._read(preset(self.owner, name))
+            values = {n: v for n, v in of_preset.items() if n not in self.explicit}
+        return Parsed(values | explicit, explicit, name)
+
+    def _read(self, given: Mapping[str, Any], also: Iterable[str] = ()) -> dict[str, Any]:
         names = {n: d for d in self.declared.values() for n in d.names}
         out: dict[str, Any] = {}
-        for name, value in given.items():
+        pairs = list(expanded(names, given))
+        for name, value in pairs:
             if name not in names:
-                hint = "; give it to iterate or minimize" if name in also else nearest(name, [*names, *also])
+                known = [*names, "preset", *also]
+                hint = "; give it to iterate or minimize" if name in also else nearest(name, known)
                 raise TypeError(f"{self.owner.__name__} has no hyperparameter {name!r}{hint}")
             d = names[name]
             if d.symbol in out:
-                first = next(n for n in given if n in d.names)
+                first = next(n for n, _ in pairs if n in d.names)
                 raise TypeError(f"{first} and {name} are the same hyperparameter; give one of them")
             if name in getattr(d, "former", ()):
                 warnings.warn(f"{name} is now called {d.symbol}", DeprecationWarning, stacklevel=_level_of_caller())
@@ -272,10 +249,14 @@ class Hyperparameters(Mapping[str, Any]):
         if isinstance(d, Setting):
             return d.check(name, value)
         old = self._given.get(d.symbol)
-        if old is not None and old.source is not None and old.source is value:
-            return old  # the same schedule or variable again: the same graph, nothing to compile
+        if old is not None and old.source is not None and _is_same(old.source, value):
+            return old  # the same graph, nothing to compile
         scheduled = callable(value) and not graph.is_variable(value)
-        return self._symbolic(d, name, value(self.count) if scheduled else value, value)
+        return self._symbolic(d, name, self._scheduled(value) if scheduled else value, value)
+
+    def _scheduled(self, schedule: Any) -> Any:
+        at = getattr(schedule, "at", None)  # of `downhill2.schedules`; any other function counts updates
+        return schedule(self.count) if at is None else at(self.count, self.epochs)
 
     def _symbolic(self, d: Hyper, name: str, value: Any, source: object) -> Given:
         if graph.is_variable(value):
@@ -293,10 +274,15 @@ class Hyperparameters(Mapping[str, Any]):
         number = d.from_halflife(name, value) if _is_halflife(d, name) else value
         return d.check(name, float(number))
 
-    def assign(self, parsed: Mapping[str, Any]) -> None:
+    def assign(self, parsed: Parsed) -> None:
         """Make checked values the present ones; `version` counts the changes of structure."""
         before = self.structure()
-        for name, value in parsed.items():
+        self.explicit |= parsed.explicit
+        self.preset = parsed.preset or self.preset
+        self._place(parsed, before)
+
+    def _place(self, values: Mapping[str, Any], before: tuple[Any, ...] = ()) -> None:
+        for name, value in values.items():
             if isinstance(self.declared[name], Setting):
                 self._settings[name] = value
                 continue
@@ -307,18 +293,19 @@ class Hyperparameters(Mapping[str, Any]):
                 self._numbers[name].set_value(value.number)
             else:
                 self._numbers[name] = graph.shared_scalar(value.number, name)
-        if self.structure() != before:
-            self.version, self._live = self.version + 1, None
+        self._version += self.structure() != before
 
     @contextlib.contextmanager
-    def tried(self, parsed: Mapping[str, Any]) -> Iterator[None]:
+    def tried(self, parsed: Parsed) -> Iterator[None]:
         """Assign checked values, and take them back if the body raises."""
-        before = {**self._settings, **self._given}
+        before, marks = {**self._settings, **self._given}, (self.explicit, self.preset)
         self.assign(parsed)
         try:
             yield
         except BaseException:
-            self.assign(before)
+            now = self.structure()
+            self.explicit, self.preset = marks
+            self._place(before, now)
             raise
 
     def set_live(self, name: str, value: Any) -> None:
@@ -330,7 +317,7 @@ class Hyperparameters(Mapping[str, Any]):
             If a schedule or a symbolic expression drives it: there is no number to set.
         """
         given = self._given[name]
-        if given.variable is None:
+        if given.variable is None or name not in self.own:
             self.assign(self.parse({name: value}))
         elif graph.is_shared(given.variable):
             given.variable.set_value(self.declared[name].check(name, float(value)))
@@ -340,6 +327,25 @@ class Hyperparameters(Mapping[str, Any]):
                 f"{name} is driven by {driver}, so {value!r} cannot be set; "
                 f"give {name}= to get_updates, iterate or minimize to replace it"
             )
+
+    def _set(self, name: str, value: float) -> None:
+        """Set a number or a caller's shared variable; a preset may change it later, if it might have before."""
+        given = self._given[name]
+        number = self.declared[name].check(name, float(value))
+        if given.variable is None:
+            self._place({name: Given(number)}, self.structure())
+        else:
+            given.variable.set_value(number)
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    """Whether two values are the same variable or function, or equal schedules."""
+    return a is b or (hasattr(a, "at") and type(a) is type(b) and bool(a == b))
+
+
+def _fed(variable: Variable) -> bool:
+    """Whether a value depends on data."""
+    return bool(graph.explicit_inputs([variable]))
 
 
 def _level_of_caller() -> int:
@@ -352,10 +358,3 @@ def _level_of_caller() -> int:
 
 def _is_halflife(d: Hyper, name: str) -> bool:
     return d.halflife is not None and name == d.keyword
-
-
-def declared(cls: type, kind: Any) -> dict[str, Any]:
-    """Return the class attributes of a kind, base classes first, in the order of their declaration."""
-    names = dict.fromkeys(n for c in reversed(cls.__mro__) for n in vars(c))
-    found = {n: getattr(cls, n, None) for n in names}
-    return {n: v for n, v in found.items() if isinstance(v, kind)}

@@ -26,22 +26,30 @@ class Bundle:
         Their labels in state names.
     flat : bool
         Whether x is the vector of all their elements, in C order, rather than the parameter itself.
+    owner : str
+        What state that belongs to none of them is called by.
     store : callable, optional
         Returns the shared vector that holds the elements of several shared variables, one per parameter: x and state
         are read from such vectors and written to them. By default they are joined and split.
     """
 
     def __init__(
-        self, params: Sequence[Variable], names: Sequence[str], flat: bool, store: Store | None = None
+        self,
+        params: Sequence[Variable],
+        names: Sequence[str],
+        flat: bool,
+        owner: str = "all",
+        store: Store | None = None,
     ) -> None:
-        self.params, self.names, self.flat, self._store = list(params), list(names), flat, store
+        self.params, self.names, self.flat, self.owner = list(params), list(names), flat, owner
+        self._store = store
         self.shapes = [p.get_value(borrow=True).shape for p in params]
         self.dtype = np.result_type(*(graph.work_dtype(p.type.dtype) for p in params)).name
 
     @property
     def name(self) -> str:
         """What state that belongs to no single parameter is called by."""
-        return "all" if self.flat else self.names[0]
+        return self.owner if self.flat else self.names[0]
 
     @property
     def shape(self) -> tuple[int | None, ...]:
@@ -63,6 +71,11 @@ class Bundle:
         if self._store:
             return {self._store(variables): x}
         return dict(zip(variables, self.split(x), strict=True))
+
+    def blank(self) -> np.ndarray:
+        """Return zeros of the shape of x, in no memory."""
+        shape = self.shape if self.flat else self.shapes[0]
+        return np.broadcast_to(np.zeros((), self.dtype), shape)  # type: ignore[arg-type]  # a flat one's is known
 
     def join(self, xs: Sequence[Variable]) -> Variable:
         """Return one tensor of what is given per parameter."""
@@ -97,6 +110,8 @@ class Layout:
     packed : collection of shared variables
         Parameters that element rules see as one flat vector per dtype: for many small parameters one loop over a
         vector costs less than a loop for each.
+    owner : str
+        What state that belongs to no single parameter is called by.
     store : callable, optional
         As for `Bundle`: where packed parameters, and their state, are held.
     """
@@ -106,10 +121,11 @@ class Layout:
         params: Sequence[Variable],
         names: Sequence[str],
         packed: Collection[Variable] = (),
+        owner: str = "all",
         store: Store | None = None,
     ) -> None:
-        self.params = list(params)
-        self.singles = [Bundle([p], [n], False) for p, n in zip(params, names, strict=True)]
+        self.params, self.owner = list(params), owner
+        self.singles = [Bundle([p], [n], False, owner) for p, n in zip(params, names, strict=True)]
         self._names = dict(zip(params, names, strict=True))
         self._packed, self._store = set(packed), store
 
@@ -131,7 +147,11 @@ class Layout:
         return [*vectors, *(single for single in self.singles if single.params[0] not in self._packed)]
 
     def _flat(self, params: Sequence[Variable], store: Store | None = None) -> Bundle:
-        return Bundle(params, [self._names[p] for p in params], True, store)
+        return Bundle(params, [self._names[p] for p in params], True, self.owner, store)
+
+    def part(self, params: Sequence[Variable], owner: str) -> Layout:
+        """Return the layout of some of the parameters, which own what state belongs to none of them."""
+        return Layout(params, [self._names[p] for p in params], self._packed & {*params}, owner, self._store)
 
     def bundles(self, scope: str) -> list[Bundle]:
         """Return what a rule of `scope` sees as its x, one after the other."""

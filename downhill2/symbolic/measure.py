@@ -46,6 +46,21 @@ class Measured:
         self.grads = [graph.cast(g, graph.work_dtype(p.type.dtype)) for p, g in zip(self.params, raw, strict=True)]
         self.outputs = [loss, *self.grads]
 
+    @classmethod
+    def of(cls, loss: Variable | None, params: Sequence[Variable], grads: Sequence[Variable]) -> Measured:
+        """Return a loss and gradients that were measured otherwise; there are no products with their Hessian."""
+        new = cls.__new__(cls)
+        new.loss, new.params, new.grads, new._raw = loss, list(params), list(grads), []
+        new.outputs = [*grads] if loss is None else [loss, *grads]
+        return new
+
+    def moved(self, offsets: Sequence[Variable]) -> Measured:
+        """Return the same loss with the gradients that it has where each parameter is moved by an offset."""
+        there = {p: p + graph.cast(e, p.type.dtype) for p, e in zip(self.params, offsets, strict=True)}
+        new = Measured.of(self.loss, self.params, graph.replaced(self.grads, there))
+        new._raw = self._raw
+        return new
+
     def global_norm(self, grads: Sequence[Variable]) -> Variable:
         """Return the Euclidean norm of several gradients taken as one vector."""
         return pt.sqrt(sum(pt.sum(g**2).astype("float64") for g in grads))

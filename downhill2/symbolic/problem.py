@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import pytensor.tensor as pt
 
 from . import graph
 from .graph import Variable
+from .hyper import Hyperparameters, nearest
 from .measure import Measured
 
 logger = logging.getLogger("downhill2")
@@ -53,8 +55,7 @@ class Problem:
         self.loss = check_loss("loss", loss)
         self.updates = check_updates(updates)
         found = find_params(loss, {*exclude, *self.updates}) if params is None else params
-        self.params = _listed("params", found, "a sequence of shared variables")
-        self._check_kinds()
+        self.params = check_params(found)
         self.names = graph.labels(self.params)
         self._check_params()
         self.measured = Measured(loss, self.params)
@@ -64,16 +65,23 @@ class Problem:
         self.inputs = self._find_inputs() if inputs is None else self._check_inputs(inputs)
         self._log()
 
-    def _check_kinds(self) -> None:
-        if not self.params:
-            raise ValueError("params must have at least one shared variable, got none")
-        for p in self.params:
-            if not (graph.is_shared(p) and graph.is_tensor(p)):
-                raise TypeError(f"params must be shared tensors, got {p!r} of type {type(p).__name__}")
-            if not _is_float(p):
-                raise TypeError(f"params must be of a floating-point dtype, got {graph.describe(p)}")
-        if len(set(self.params)) < len(self.params):
-            raise ValueError(f"params must be different variables, got {[p.name for p in self.params]}")
+    def set_params(self, name: str, values: Iterable[Any]) -> None:
+        """Set the parameters to one array each, or raise an error that calls them `name`."""
+        arrays = [np.asarray(v) for v in values]
+        shapes = [p.get_value(borrow=True).shape for p in self.params]
+        if [a.shape for a in arrays] != shapes:
+            raise ValueError(f"{name} must be arrays of shapes {shapes}, got {[a.shape for a in arrays]}")
+        for array in arrays:
+            if not np.can_cast(array.dtype, "float16", "same_kind"):
+                raise TypeError(f"{name} must be arrays of real numbers, got {array.dtype}")
+        for param, array in zip(self.params, arrays, strict=True):
+            param.set_value(array.astype(param.type.dtype))
+
+    def derived(self, measured: Measured, updates: Mapping[Variable, Variable]) -> Problem:
+        """Return the same problem with loss and gradients that come from elsewhere, and other `updates`."""
+        new = copy.copy(self)
+        new.loss, new.measured, new.updates = measured.loss, measured, dict(updates)
+        return new
 
     def _check_params(self) -> None:
         reached = set(graph.leaves([self.loss]))
@@ -121,6 +129,21 @@ def find_params(loss: Variable, exclude: Container[Variable] = ()) -> list[Varia
     return found
 
 
+def check_params(params: Any) -> list[Variable]:
+    """Return parameters as a list, or raise an error for what is none."""
+    out = _listed("params", params, "a sequence of shared variables")
+    if not out:
+        raise ValueError("params must have at least one shared variable, got none")
+    for p in out:
+        if not (graph.is_shared(p) and graph.is_tensor(p)):
+            raise TypeError(f"params must be shared tensors, got {p!r} of type {type(p).__name__}")
+        if not _is_float(p):
+            raise TypeError(f"params must be of a floating-point dtype, got {graph.describe(p)}")
+    if len(set(out)) < len(out):
+        raise ValueError(f"params must be different variables, got {[p.name for p in out]}")
+    return out
+
+
 def check_loss(name: str, loss: Any) -> Variable:
     """Return `loss` if it is a scalar floating-point expression, or raise an error that calls it `name`."""
     if not graph.is_tensor(loss):
@@ -132,6 +155,17 @@ def check_loss(name: str, loss: Any) -> Variable:
     if loss.type.dtype not in graph.FLOATS:
         raise TypeError(f"{name} must be of a floating-point dtype, got {loss.type.dtype}")
     return loss
+
+
+def monitored(monitors: Pairs, hyper: Hyperparameters) -> tuple[list[tuple[Any, Variable]], dict[str, str]]:
+    """Put hyperparameters in the place of their names, and return beside it which monitor reports which."""
+    pairs, numbers = _pairs("monitors", monitors), hyper.numeric()
+    reported = {key: x for key, x in pairs if isinstance(x, str) and isinstance(key, str)}
+    for key, name in reported.items():
+        if name not in numbers:
+            hint = nearest(name, numbers)
+            raise ValueError(f"monitors must be expressions or name a hyperparameter, got {name!r} for {key!r}{hint}")
+    return [(k, hyper.variable(x) if k in reported else x) for k, x in pairs], reported
 
 
 def check_monitors(name: str, monitors: Pairs) -> dict[str, Variable]:

@@ -14,13 +14,23 @@ from .state import State, Store
 
 
 class Context:
-    """What the rules of one optimizer share: hyperparameters, state, the clock of updates, the cut of the rate."""
+    """What the rules of one optimizer share: hyperparameters, state, clocks, the cut of the rate."""
 
     def __init__(self, owner: type) -> None:
         self.clock = graph.shared_scalar(0, "updates", "int64")
+        self.epochs = graph.shared_scalar(0, "epochs", "int64")
         self.rate_factor = graph.shared_scalar(1.0, "rate_factor")
-        self.hyper = Hyperparameters(owner, self.clock.astype("float64"))
+        self.hyper = Hyperparameters(owner, self.clock.astype("float64"), self.epochs.astype("float64"))
         self.store = Store()
+        self.joined = False
+
+    def join(self, other: Context) -> None:
+        """Share clocks, state and the cut of the rate with another optimizer; keep the hyperparameters."""
+        self.clock, self.epochs, self.rate_factor, self.store = (
+            other.clock, other.epochs, other.rate_factor, other.store
+        )  # fmt: skip
+        self.joined = True
+        self.hyper.recount(other.hyper.count, other.hyper.epochs)
 
 
 class Rule:
@@ -43,16 +53,20 @@ class Rule:
         Whether `direction` already contains the learning rate.
     needs : tuple of str
         What else the equation uses: ``'loss'`` (`self.loss`), ``'hvp'`` (`self.hvp(r)`), ``'global_norm'``
-        (`self.global_norm`).
+        (`self.global_norm`), ``'shape'`` (`self.shape`), ``'gradient'`` (`self.gradient`, for what acts on steps).
+    own_decay : bool
+        Whether the equation itself contains `weight_decay`, which then is applied nowhere else.
     """
 
     scope: ClassVar[str] = "element"
     owns_rate: ClassVar[bool] = False
+    own_decay: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()
     direction: Callable[..., tuple[Variable, dict[str, Variable]]]
     evaluated: Callable[..., Variable]
 
     learning_rate = Hyper(1e-4, at_least=0)
+    learning_rate_factor = Hyper(1.0, at_least=0, off=1.0)
 
     def __init__(self, context: Context) -> None:
         self.context, self.hyper = context, context.hyper
@@ -65,8 +79,18 @@ class Rule:
 
     @property
     def rate(self) -> Variable:
-        """The learning rate as it takes effect, times the factor by which a run has cut it: a scalar."""
-        return self.learning_rate * self.context.rate_factor
+        """The learning rate as it takes effect, times its factor and that by which a run has cut it: a scalar."""
+        rate = self.learning_rate * self.context.rate_factor
+        return rate * self.learning_rate_factor if self.hyper.present("learning_rate_factor") else rate
+
+    @property
+    def members(self) -> list[tuple[Rule, list[Variable]]]:
+        """The rule and the parameters of each group, if there are any."""
+        return []
+
+    def parts(self, layout: Layout) -> list[tuple[Rule, Layout]]:
+        """Return the rules that update parameters, each with its own: this one with all, where there are no groups."""
+        return [(self, layout)]
 
     @property
     def loss(self) -> Variable:
@@ -77,6 +101,17 @@ class Rule:
     def global_norm(self) -> Variable:
         """The norm of all gradients taken as one vector: a scalar."""
         return self._batch["global_norm"]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of x, a parameter's."""
+        shape: tuple[int, ...] = self._batch["shape"]()
+        return shape
+
+    @property
+    def gradient(self) -> Variable:
+        """The gradient that the rule was given, for what comes after the rule."""
+        return self._batch["gradient"]()
 
     def hvp(self, r: Variable, method: str = "rop") -> Variable:
         """Return the Hessian of the loss over all parameters times `r`, a tensor like x (scope ``'all'``)."""
@@ -135,8 +170,9 @@ class Rule:
                 store.variable(f"{b.name}.{suffix}", partial(_first, state, self, b, b.name), b.shape) for b in singles
             ])  # fmt: skip
         # an element rule may see its parameters one by one or packed: what belongs to none of them is one for all
-        owner = "all" if self.scope == "element" else bundle.name
-        return Held(None, [store.variable(f"{owner}.{suffix}", partial(_first, state, self, bundle, owner))])
+        owner = bundle.owner if self.scope == "element" else bundle.name
+        first, shape = partial(_first, state, self, bundle, owner), state.shape_for(self, bundle.blank())
+        return Held(None, [store.variable(f"{owner}.{suffix}", first, shape)])
 
     def _check_names(self, old: Mapping[str, Variable], new: Mapping[str, Variable]) -> None:
         if set(old) != set(new):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ class State:
         ``when(rule)`` says whether these settings of the rule use the state; by default they do.
     follows : bool
         Whether it stands for the parameter and is set to it when best parameters are restored.
+    dtype : str, optional
+        By default that of what the rule updates.
     """
 
     def __init__(
@@ -35,21 +37,25 @@ class State:
         *,
         when: Callable[[Any], bool] | None = None,
         follows: bool = False,
+        dtype: str | None = None,
     ) -> None:
-        self.init, self.shape, self.when, self.follows = init, shape, when, follows
+        self.init, self.shape, self.when, self.follows, self.dtype = init, shape, when, follows, dtype
 
     @property
     def like_param(self) -> bool:
         """Whether there is one for each parameter, of its shape, rather than one of its own shape."""
         return self.shape is None
 
+    def shape_for(self, rule: Any, value: np.ndarray) -> tuple[int, ...]:
+        """Return its shape, for a rule that updates `value`."""
+        return value.shape if self.shape is None else self.shape(rule, value)
+
     def first(self, rule: Any, value: np.ndarray, owner: str) -> Any:
         """Return the first value, for a rule that updates `value`, which state names call `owner`."""
         start = self.init(rule, value) if callable(self.init) else self.init
         if isinstance(start, np.random.Generator):
             return start
-        shape = value.shape if self.shape is None else self.shape(rule, value)
-        return np.array(np.broadcast_to(np.asarray(start, value.dtype), shape))
+        return np.array(np.broadcast_to(np.asarray(start, self.dtype or value.dtype), self.shape_for(rule, value)))
 
 
 def Zeros(when: Callable[[Any], bool] | None = None) -> State:
@@ -63,8 +69,8 @@ def Copy(follows: bool = False) -> State:
 
 
 def Number(init: float | Callable[[Any, np.ndarray], Any] = 0.0) -> State:
-    """Declare a state that is one number."""
-    return State(init, lambda rule, value: ())
+    """Declare a state that is one number, float64 as all numbers are: parameters of any width may share it."""
+    return State(init, lambda rule, value: (), dtype="float64")
 
 
 class Generator(State):
@@ -90,20 +96,24 @@ class Store:
         self.variables: dict[str, Variable] = {}
         self._first: dict[str, Callable[[], Any]] = {}
 
-    def variable(self, name: str, first: Callable[[], Any], shape: Sequence[int | None] | None = None) -> Variable:
-        """Return the variable called `name`; if there is none yet, make it with the value of ``first()``.
+    def variable(self, name: str, first: Callable[[], Any], shape: Sequence[int | None] = ()) -> Variable:
+        """Return the variable called `name`; if there is none of static `shape`, make it with the value of ``first()``.
 
-        `shape` is its static shape, by default that of the value.
+        One of another shape is of no use any more: settings have changed that shape it.
         """
-        if name not in self.variables:
-            value = first()
-            static = np.shape(value) if shape is None else shape
-            self.adopt(name, graph.shared_like(value, name, static), first)
+        known = self.variables.get(name)
+        if known is None or getattr(known.type, "shape", tuple(shape)) != tuple(shape):
+            self.adopt(name, graph.shared_like(first(), name, shape), first)
         return self.variables[name]
 
     def adopt(self, name: str, variable: Variable, first: Callable[[], Any]) -> None:
         """Take in a variable that was made elsewhere."""
         self.variables[name], self._first[name] = variable, first
+
+    def discard(self, names: Iterable[str]) -> None:
+        """Forget the variables of these names."""
+        for name in list(names):
+            del self.variables[name], self._first[name]
 
     @contextlib.contextmanager
     def tried(self) -> Iterator[None]:
@@ -112,8 +122,7 @@ class Store:
         try:
             yield
         except BaseException:
-            for name in self.variables.keys() - before:
-                del self.variables[name], self._first[name]
+            self.discard(self.variables.keys() - before)
             raise
 
     def values(self) -> dict[str, Any]:

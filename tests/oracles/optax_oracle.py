@@ -17,13 +17,18 @@ def trajectory(
     start: Arrays,
     gradients: Sequence[Arrays],
     steps: Sequence[int],
+    evaluated: bool = False,
 ) -> dict[int, Arrays]:
-    """Return the parameters after each of `steps`; the factory is given the module `optax`."""
-    transformation, seen = factory(optax), {}
+    """Return the parameters after each of `steps`; the factory is given the module `optax`.
+
+    With `evaluated`, for what is Schedule-Free, the parameters to evaluate.
+    """
+    transformation, seen = optax.with_extra_args_support(factory(optax)), {}
 
     @jax.jit
     def update(params, state, gs):
-        change, state = transformation.update(gs, state, params)
+        loss = sum(jax.tree.leaves(jax.tree.map(lambda x, g: jax.numpy.sum((x + 1) * g), params, gs)))
+        change, state = transformation.update(gs, state, params, value=loss)
         return optax.apply_updates(params, change), state
 
     with jax.enable_x64(True):
@@ -31,5 +36,5 @@ def trajectory(
         state = transformation.init(params)
         for k in range(max(steps)):
             params, state = update(params, state, gradients[k])
-            seen[k + 1] = params
+            seen[k + 1] = optax.contrib.schedule_free_eval_params(state, params) if evaluated else params
         return {step: [np.asarray(x) for x in seen[step]] for step in steps}

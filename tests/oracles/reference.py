@@ -1,7 +1,8 @@
 """The update rules in NumPy, written from the papers, a line of code per line of an equation; plain on purpose.
 
 A rule is a function of a gradient, of a dict that holds what it remembers of one parameter (each symbol is 0
-before the first update), and of the number t of the update, from 1. `descent` turns it into a trajectory.
+before the first update; x is the parameter, rate the learning rate and loss that of `driven`), and of the number t of
+the update, from 1. `descent` turns it into a trajectory.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import Arrays
+from . import Arrays, join, split
 
 Memory = defaultdict[str, Any]
 Rule = Callable[[np.ndarray, Memory, int], np.ndarray]
@@ -127,27 +128,41 @@ def descent(
     that what the rule returns is not to be multiplied by the rate.
     """
 
-    def update(x, g, s, k):
-        beside = {"coupled": 0, "decoupled": value(rate, k), "independent": 1}[decay]
+    def update(x, g, s, k, loss):
+        beside = {"coupled": 0, "decoupled": value(rate, k), "independent": 1, "proximal": 0}[decay]
         g = g + weight_decay * x if decay == "coupled" else g
         inside, outside = (value(rate, k), 1) if momentum_rate == "inside" else (1, value(rate, k))
+        s["rule"].update(x=x, rate=value(rate, k), loss=loss)
         u = (1 if owns_rate else inside) * rule(g, s["rule"], k + 1)
         mu, v = value(momentum, k), s["velocity"]
         v["v"] = mu * v["v"] + u
         step = (1 if owns_rate else outside) * (mu * v["v"] + u if nesterov else v["v"])
-        return x - step - beside * weight_decay * x
+        x = x - step - beside * weight_decay * x
+        return x / (1 + value(rate, k) * weight_decay) if decay == "proximal" else x
 
     def trajectory(start, gradients, steps):
         xs, seen = [np.asarray(x) for x in start], {}
         memories = [{"rule": defaultdict(float), "velocity": defaultdict(float)} for _ in xs]
         for k in range(max(steps)):
             gs = gradients(k, xs) if callable(gradients) else gradients[k]
+            loss = sum(np.sum((x + 1) * g) for x, g in zip(xs, gs, strict=True))
             gs = clipped(gs, elem, norm, global_norm)
-            xs = [update(x, g, s, k) for x, g, s in zip(xs, gs, memories, strict=True)]
+            xs = [update(x, g, s, k, loss) for x, g, s in zip(xs, gs, memories, strict=True)]
             seen[k + 1] = xs
         return {step: seen[step] for step in steps}
 
     return trajectory
+
+
+def together(trajectory: Trajectory) -> Trajectory:
+    """Return the same for a rule that sees all parameters as one vector."""
+
+    def joined(start, gradients, steps):
+        shapes = [np.shape(x) for x in start]
+        points = trajectory([join(start)], [[join(gs)] for gs in gradients], steps)
+        return {step: split(x, shapes) for step, [x] in points.items()}
+
+    return joined
 
 
 def value(number: Number, k: int) -> float:

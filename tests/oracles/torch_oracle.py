@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,16 @@ import torch
 from . import Arrays
 
 
+@contextlib.contextmanager
+def float64() -> Iterator[None]:
+    """Make float64 the dtype of the numbers that optimizers remember, too."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+@float64()
 def trajectory(
     factory: Callable[[Any, list[torch.Tensor]], torch.optim.Optimizer],
     start: Arrays,

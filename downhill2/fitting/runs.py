@@ -1,0 +1,268 @@
+"""Runs of an optimizer: what trains, evaluates, stops and begins anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..running.history import History
+from ..running.loop import Limits, Pair, Run
+from ..symbolic import graph
+from ..symbolic.graph import Variable
+from ..symbolic.hyper import Hyperparameters
+from ..symbolic.problem import Pairs
+from ..symbolic.rule import Context
+from .fit import Fit
+from .persistence import Persistent
+from .session import Session
+from .settings import NAMES, Feeding, Settings, evaluated_monitors
+
+
+class Runs(Persistent):
+    """What makes runs: the part of `Optimizer` that knows data and limits.
+
+    Attributes
+    ----------
+    hyper : Hyperparameters
+    context : Context
+    history : History
+        Records of all runs.
+    """
+
+    hyper: Hyperparameters
+    context: Context
+    history: History
+    _fit: Fit | None
+    _run: Run | None
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the latest run ended; None before the first one, and while one runs."""
+        return self._run.progress.stopped if self._run else None
+
+    @property
+    def best_monitors(self) -> dict[str, float]:
+        """The validation monitors of the best parameters; empty before the first validation."""
+        return dict(self.fit.best.monitors)
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the latest run."""
+        return self._run.limits if self._run else Limits()
+
+    @property
+    def patience(self) -> int | None:
+        """Validations in a row that may fail to improve the best."""
+        return self.limits.patience
+
+    @property
+    def validate_every(self) -> int | None:
+        """Epochs from one validation to the next."""
+        return self.limits.validate_every
+
+    @property
+    def min_improvement(self) -> float:
+        """What an improvement must exceed, as a fraction of the best loss."""
+        return self.limits.min_improvement
+
+    def iterate(
+        self, train: Any = None, valid: Any = None, max_updates: int | None = None, **settings: Any
+    ) -> Iterator[Pair]:
+        """Run, epoch by epoch, as a generator.
+
+        The best parameters are put back when the run ends, however it ends: a limit, a signal, an exception,
+        the `break` of a `for`. Whoever holds the generator closes it, best by `contextlib.closing`.
+
+        Parameters
+        ----------
+        train : Dataset, or what a Dataset takes; None
+            Training data, with one array per input. None: the loss needs no data.
+        valid : the same; None
+            Validation data. Default: the training data.
+        max_updates : int, optional
+            Updates to make at most.
+        max_epochs : int, optional
+            Epochs to run at most.
+        max_seconds : float, optional
+            Seconds after which no update is begun.
+        target : float, optional
+            Validation loss at or below which to stop.
+        patience : int or None
+            Validations in a row that may fail to improve the best; the next one stops the run. None: no early
+            stopping. Default 5.
+        validate_every : int or None
+            Epochs from one validation to the next; there is one before the first update and one at the end.
+            None: no validation, and nothing is restored. Default 10.
+        min_improvement : float
+            What an improvement must exceed, as a fraction of the magnitude of the best loss. Default 0.
+        restore_best : bool
+            Whether the parameters of the lowest validation loss are put back at the end. Default True.
+        valid_loss : scalar TensorVariable, optional
+            What to validate in place of the loss (without dropout, say).
+        valid_monitors : dict or sequence of (str, scalar expression) pairs, optional
+            What to report of validations in place of the monitors.
+        batch_size, train_batches, valid_batches, rng, shuffle, drop_last
+            How data that is not yet a `Dataset` becomes one: rows per batch (32), batches per epoch and per validation
+            (all), the seed or generator that shuffles (drawn and logged), ``'rows'``, ``'batches'`` or False
+            (``'rows'``), and whether a short last batch is left out (False).
+        plateau : bool or dict, optional
+            Stop when the training loss no longer falls by more than its noise; `downhill2.running.stopping.Plateau`.
+        reduce_on_plateau : ReduceOnPlateau, dict of its options, or bool
+            Multiply the learning rate when a monitor has ceased to improve; `downhill2.schedules.ReduceOnPlateau`.
+        diverged : float, optional
+            Stop when the loss is above this many times the lowest.
+        on_nonfinite, check, nonfinite_limit, rollback_factor
+            What happens at an update that is not finite: ``'raise'``, ``'stop'``, ``'skip'`` or ``'rollback'``; see
+            `downhill2.fitting.faults.Guard`. Default: `NonFiniteError`.
+        checkpoint : path, optional
+            Directory to save the run in, with its history in ``history.jsonl``.
+        checkpoint_every : int or str
+            How often: epochs, or ``'100 updates'``, ``'30 s'``, ``'10 min'``. Default 1.
+        keep : int
+            How many of the newest checkpoints stay, besides the best. Default 2.
+        resume : bool, 'auto' or 'params'
+            Go on with the run in `checkpoint`, to the bit: True, there must be one; ``'auto'``, if there is one;
+            ``'params'``, with its parameters only. Limits count from that run's start. Default False: there is none.
+        history : path, optional
+            File of JSON lines to append each epoch's record to.
+        backend : {'numba', 'c', 'jax', 'pytorch'}, PyTensor mode or its name, optional
+            What compiles from now on. Default: as before.
+        callbacks : sequence of callables
+            Called as ``f(opt, record)`` after each epoch and validation; may call ``opt.stop('why')``.
+        updates_per_call : int or 'auto'
+            How many updates to make in one compiled call, where there is no data or arrays in memory; the numbers are
+            the same to the bit. A signal, `max_seconds` and a time in `checkpoint_every` wait for the end of a call.
+            Default ``'auto'``: as many as take about 0.2 s by an estimate from sizes, if one takes less than 1 ms.
+        **settings
+            Hyperparameters to set first.
+
+        Yields
+        ------
+        train_monitors, valid_monitors : dict of str to float
+            Averages over the updates of the epoch, and the latest validation; ``'loss'`` comes first.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For wrong arguments; at the call, before anything is compiled or changed.
+        NonFiniteError
+            When a loss, a gradient or a new value is not finite, unless `on_nonfinite` says otherwise.
+        """
+        return self._begin(train, valid, max_updates, settings).iterate()
+
+    def minimize(self, train: Any = None, valid: Any = None, max_updates: int | None = None, **settings: Any) -> Pair:
+        """Run to the end.
+
+        Parameters
+        ----------
+        train, valid, max_updates, **settings
+            As for `iterate`.
+
+        Returns
+        -------
+        train_monitors, valid_monitors : dict of str to float
+            The last pair that `iterate` would have yielded.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `iterate`; also if nothing could ever end the run.
+        NonFiniteError
+            As `iterate`.
+        """
+        return self._begin(train, valid, max_updates, settings, must_end=True).drain()
+
+    def evaluate(
+        self, dataset: Any, batch_size: int = 32, loss: Variable = None, monitors: Pairs | None = None
+    ) -> dict[str, float]:
+        """Evaluate the loss and the monitors on data.
+
+        Parameters
+        ----------
+        dataset : Dataset, or what a Dataset takes
+        batch_size : int
+            Rows per batch of what is not yet a Dataset.
+        loss : scalar TensorVariable, optional
+            What to evaluate in place of the loss: what a run was given as `valid_loss`, say. It must use no inputs
+            but those of the loss.
+        monitors : dict or sequence of (str, scalar expression) pairs, optional
+            What to evaluate in place of the monitors; likewise.
+
+        Returns
+        -------
+        dict of str to float
+            Averages over the rows, ``'loss'`` first.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `loss` is no scalar expression, or a monitor is not or has no name, or they use other inputs.
+        """
+        chosen = evaluated_monitors(self.fit.problem, self.fit.monitors, loss, monitors)
+        averages: dict[str, float] = self.fit.evaluate(Feeding(batch_size).dataset(dataset, "valid"), chosen)
+        return averages
+
+    def set_params(self, targets: Any = "best") -> None:
+        """Set the parameters.
+
+        Parameters
+        ----------
+        targets : 'best' or sequence of arrays
+            The best parameters of the latest run, or one array per parameter.
+
+        Raises
+        ------
+        ValueError
+            If there is no best yet, or the arrays do not fit.
+        """
+        if isinstance(targets, str) and targets == "best":
+            if not self.fit.best.values:
+                raise ValueError("targets must be arrays while there are no best parameters, got 'best'")
+            self.fit.restore(self.fit.best)
+            return
+        self.fit.problem.set_params("targets", targets)
+
+    def stop(self, why: str) -> None:
+        """End the run that is on at its next boundary; for callbacks. `stopped` is then ``'callback: <why>'``."""
+        if self._run is not None:
+            self._run.stop(f"callback: {why}")
+
+    def reset(self) -> None:
+        """Start anew: state, clock and best as after `build`. Parameters and hyperparameters stay."""
+        self.context.store.reset()
+        self.context.clock.set_value(0)
+        self.context.epochs.set_value(0)
+        self.context.rate_factor.set_value(1.0)
+        self._run = None
+        self.history = History()
+        if self._fit:
+            self._fit.best = self._fit.no_best()
+
+    def _begin(
+        self, train: Any, valid: Any, max_updates: int | None, given: dict[str, Any], must_end: bool = False
+    ) -> Run:
+        """Check everything, then set hyperparameters, compile and put the run together."""
+        fit, rest = self.fit, {"max_updates": max_updates, **given}
+        settings = Settings.taken_from(rest)
+        if must_end:
+            settings.check_end()
+        settings.monitors(fit.problem, fit.monitors)
+        parsed = self.hyper.parse(rest, NAMES)
+        dataset, valid_dataset = settings.feeding.datasets(train, valid)
+        data = dataset.bind(fit.problem.inputs)
+        valid_data = data if valid_dataset is dataset else valid_dataset.bind(fit.problem.inputs)
+        settings.calls.check(data)
+        self._check_reach(parsed)
+        with self.hyper.tried(parsed), fit.tried(settings.backend):
+            fit.check()
+            monitors = settings.monitors(fit.problem, fit.monitors)  # of hyperparameters as they are now
+            session = Session(fit, settings, monitors, data, valid_data, self.history, self, not must_end)
+            self._run = session.run()
+        return self._run
+
+    def _check_reach(self, parsed: Mapping[str, Any]) -> None:
+        """Raise if a hyperparameter depends on an input that a run cannot feed."""
+        for name, variable in self.hyper.symbols(parsed).items():
+            for v in graph.explicit_inputs([variable]):
+                if v not in self.fit.problem.inputs:
+                    raise ValueError(f"{name} must depend on shared variables or inputs of the loss, got {v}")

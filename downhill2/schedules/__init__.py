@@ -1,0 +1,49 @@
+"""Schedules: hyperparameters as functions of the number of updates, or of epochs, made so far.
+
+Any hyperparameter takes one::
+
+    downhill2.minimize(loss, train, algo="adam", learning_rate=schedules.Cosine(0.01, 5000))
+    opt.iterate(train, learning_rate=schedules.WarmUp(schedules.Step(0.1, every=30, per="epoch"), 500))
+
+A schedule is called with a number, or an array of them, to look at it: ``plt.plot(schedule(np.arange(5000)))``.
+"""
+
+from __future__ import annotations
+
+from ..running.plateau import ReduceOnPlateau
+from .base import Constant, Function, Product, Schedule
+from .formulas import (
+    Cosine,
+    CosineRestarts,
+    Cyclic,
+    Exponential,
+    InverseTime,
+    Linear,
+    MultiStep,
+    OneCycle,
+    Piecewise,
+    Polynomial,
+    Step,
+)
+from .joined import Join, WarmUp
+
+__all__ = [
+    "Constant",
+    "Cosine",
+    "CosineRestarts",
+    "Cyclic",
+    "Exponential",
+    "Function",
+    "InverseTime",
+    "Join",
+    "Linear",
+    "MultiStep",
+    "OneCycle",
+    "Piecewise",
+    "Polynomial",
+    "Product",
+    "ReduceOnPlateau",
+    "Schedule",
+    "Step",
+    "WarmUp",
+]

@@ -1,0 +1,155 @@
+"""What a schedule is: a function of clocks; and those of no formula: constants, functions and products."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from ..symbolic import graph
+from .checks import finite
+
+PER = ("update", "epoch")
+
+
+@dataclass(frozen=True)
+class Schedule(ABC):
+    """A function of a clock; equal when all of its arguments are.
+
+    The product of two schedules, and of a schedule and a number, is a schedule.
+
+    Parameters
+    ----------
+    per : {'update', 'epoch'}
+        What is counted, from 0: updates or epochs made so far. All lengths are in this unit. Default ``'update'``.
+    """
+
+    per: str = field(default="update", kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.per not in PER:
+            raise ValueError(f"per must be 'update' or 'epoch', got {self.per!r}")
+        self.check()
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise an error for arguments that are wrong."""
+
+    @abstractmethod
+    def at(self, update: Any, epoch: Any) -> Any:
+        """Return the value where so many updates and epochs are made; symbolic scalars, or arrays of float64."""
+
+    @property
+    def clocks(self) -> frozenset[str]:
+        """What the schedule counts, updates, epochs or both."""
+        return frozenset({self.per})
+
+    def __call__(self, t: Any, epoch: Any = None) -> Any:
+        """Return the value where `t` updates, or epochs, are made.
+
+        Parameters
+        ----------
+        t : number, array or symbolic scalar
+        epoch : the same, optional
+            Epochs, for a schedule that counts both: `t` is updates then.
+
+        Raises
+        ------
+        ValueError
+            If the schedule counts both, and `epoch` is not given.
+        """
+        if epoch is None and len(self.clocks) > 1:
+            raise ValueError("epoch must be given for a schedule that counts updates and epochs, got None")
+        clocks = [t, t if epoch is None else epoch]
+        if any(graph.is_variable(x) for x in clocks):
+            return self.at(*clocks)
+        update, epoch = np.broadcast_arrays(*(np.asarray(x, "float64") for x in clocks))
+        return np.broadcast_to(np.asarray(self.at(update, epoch), "float64"), update.shape)[()]
+
+    def __mul__(self, other: Any) -> Product:
+        return Product((self, other))
+
+    __rmul__ = __mul__
+
+
+Scheduled = Schedule | float | Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Single(Schedule):
+    """A function of one clock."""
+
+    @abstractmethod
+    def value(self, t: Any) -> Any:
+        """Return the value where `t` is counted, which is a symbolic scalar or an array of float64, and so is this."""
+
+    def at(self, update: Any, epoch: Any) -> Any:
+        """Return the value where so many updates and epochs are made."""
+        return self.value(epoch if self.per == "epoch" else update)
+
+
+@dataclass(frozen=True)
+class Constant(Single):
+    """Always the same value."""
+
+    start: float
+
+    def check(self) -> None:
+        finite(start=self.start)
+
+    @property
+    def clocks(self) -> frozenset[str]:
+        return frozenset()
+
+    def value(self, t: Any) -> Any:
+        return self.start + 0 * t
+
+
+@dataclass(frozen=True)
+class Function(Single):
+    """A function of one's own: ``Function(lambda n: 0.1 / (n + 1), per='epoch')``.
+
+    It takes a symbolic scalar and returns one; it should take arrays too, if one wants to look at its values.
+    """
+
+    function: Callable[[Any], Any]
+
+    def check(self) -> None:
+        if not callable(self.function):
+            raise TypeError(f"function must be a function of a count, got {self.function!r}")
+
+    def value(self, t: Any) -> Any:
+        return self.function(t)
+
+
+@dataclass(frozen=True)
+class Product(Schedule):
+    """The product of schedules: ``Step(0.1, 30, per='epoch') * WarmUp(1.0, 500)``."""
+
+    factors: Sequence[Scheduled]
+
+    def check(self) -> None:
+        object.__setattr__(self, "factors", tuple(scheduled("factors", f) for f in self.factors))
+
+    @property
+    def clocks(self) -> frozenset[str]:
+        return frozenset().union(*(s.clocks for s in self.factors))  # type: ignore[union-attr]
+
+    def at(self, update: Any, epoch: Any) -> Any:
+        return math.prod(s.at(update, epoch) for s in self.factors)  # type: ignore[union-attr]
+
+
+def scheduled(name: str, x: Any, per: str = "update") -> Schedule:
+    """Return a schedule, a number or a function as a schedule."""
+    if isinstance(x, Schedule):
+        return x
+    if isinstance(x, Real) and not isinstance(x, bool):
+        return Constant(float(x))
+    if callable(x) and not graph.is_variable(x):
+        return Function(x, per=per)
+    raise TypeError(f"{name} must be a schedule, a number or a function, got {x!r}")

@@ -1,0 +1,174 @@
+"""How hyperparameters and settings are declared on a rule: names, defaults, ranges."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import math
+import numbers
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import numpy as np
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the known name that is closest to `name`, or nothing."""
+    near = difflib.get_close_matches(name, list(known), 1, 0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+class Setting:
+    """A structural choice: a plain Python value that shapes the graph.
+
+    Parameters
+    ----------
+    default : object
+        The value when none is given.
+    options : type or sequence, optional
+        The kind that a value must have, or the values that are allowed; by default the kind of `default`.
+    """
+
+    option, on, of = "", 0.0, ""  # see the module `options`
+
+    def __init__(self, default: Any, options: type | tuple[Any, ...] | None = None) -> None:
+        self.default = default
+        self.options = type(default) if options is None else options
+        self.symbol = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.symbol = name
+
+    def __get__(self, rule: Any, owner: type | None = None) -> Any:
+        return self if rule is None else rule.hyper[self.symbol]
+
+    def __set__(self, rule: Any, value: Any) -> None:
+        rule.hyper.assign(rule.hyper.parse({self.symbol: value}))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.symbol,)
+
+    def check(self, name: str, value: Any) -> Any:
+        """Return `value`, or raise an error that names it."""
+        value = value.item() if isinstance(value, np.generic) else value
+        if isinstance(self.options, tuple):
+            if value not in self.options:
+                allowed = " or ".join(repr(o) for o in self.options)
+                raise ValueError(f"{name} must be {allowed}, got {value!r}")
+        elif not isinstance(value, self.options) or (isinstance(value, bool) and self.options is not bool):
+            raise TypeError(f"{name} must be of type {self.options.__name__}, got {value!r}")
+        return value
+
+    def plain(self, value: Any) -> Any:
+        """Return what a checkpoint has for a value, as JSON takes it."""
+        return value
+
+
+class Hyper:
+    """A number that scales something: a live scalar of the update graph, never a literal.
+
+    The class attribute is the symbol that the equation uses, and one name under which callers may give it.
+
+    Parameters
+    ----------
+    default : float
+        The value when none is given.
+    keyword : str, optional
+        A second name under which callers may give it.
+    halflife : float, optional
+        For a decay factor in [0, 1): its default as a half-life, in updates. Callers then may give the
+        half-life itself as `keyword` (``<symbol>_halflife`` unless told otherwise); gamma = 2**(-1/halflife).
+    at_least, above, below : float, optional
+        The range of allowed values.
+    off : bool or float
+        The number that means that what it scales is absent from the graph; True: 0. Default False: none does.
+    former : sequence of str
+        Names that still work, with a DeprecationWarning.
+    """
+
+    option, on, of = "", 0.0, ""  # see the module `options`
+
+    def __init__(
+        self,
+        default: float | None = None,
+        keyword: str | None = None,
+        *,
+        halflife: float | None = None,
+        at_least: float | None = None,
+        above: float | None = None,
+        below: float | None = None,
+        off: bool | float = False,
+        former: tuple[str, ...] = (),
+    ) -> None:
+        if halflife is not None:
+            default, at_least, below = 0.5 ** (1 / halflife), 0.0, 1.0
+        self.default, self.keyword, self.halflife = default, keyword, halflife
+        self.at_least, self.above, self.below = at_least, above, below
+        self.off: float | None = None if off is False else 0.0 if off is True else off
+        self.former = former
+        self.symbol = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.symbol = name
+        if self.halflife is not None and self.keyword is None:
+            self.keyword = f"{name}_halflife"
+
+    def __get__(self, rule: Any, owner: type | None = None) -> Any:
+        return self if rule is None else rule.hyper.variable(self.symbol)
+
+    def __set__(self, rule: Any, value: Any) -> None:
+        rule.hyper.set_live(self.symbol, value)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.symbol, *([self.keyword] if self.keyword else []), *self.former)
+
+    def condition(self) -> str:
+        """Return the range in words."""
+        if self.below is not None:
+            return f"in {'(' if self.above is not None else '['}{self.at_least or self.above or 0:g}, {self.below:g})"
+        if self.above is not None:
+            return "positive" if self.above == 0 else f"above {self.above:g}"
+        return f"at least {self.at_least:g}" if self.at_least is not None else "finite"
+
+    def check(self, name: str, value: float) -> float:
+        """Return `value`, or raise an error that names it."""
+        allowed = (
+            math.isfinite(value)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+        if not allowed:
+            raise ValueError(f"{name} must be {self.condition()}, got {value!r}")
+        return value
+
+    def from_halflife(self, name: str, value: Any) -> Any:
+        """Turn a half-life, a number or symbolic, into the decay factor."""
+        if isinstance(value, numbers.Real) and not 0 < float(value) < math.inf:
+            raise ValueError(f"{name} must be positive, got {value!r}")
+        return 0.5 ** (1 / value)
+
+
+def declared(cls: type, kind: Any) -> dict[str, Any]:
+    """Return the class attributes of a kind, base classes first, in the order of their declaration."""
+    names = dict.fromkeys(n for c in reversed(cls.__mro__) for n in vars(c))
+    found = {n: getattr(cls, n, None) for n in names}
+    return {n: v for n, v in found.items() if isinstance(v, kind)}
+
+
+def Decay(default: float) -> Hyper:
+    """Declare a decay factor in [0, 1) by its default; callers may give its half-life as ``<symbol>_halflife``."""
+    halflife = Hyper(halflife=-1 / math.log2(default))
+    return with_default(halflife, default)
+
+
+D = TypeVar("D", Hyper, Setting)
+
+
+def with_default(declaration: D, default: Any) -> D:
+    """Return a declaration like another, with a default of its own."""
+    changed = copy.copy(declaration)
+    changed.default = default
+    return changed

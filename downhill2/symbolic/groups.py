@@ -1,0 +1,146 @@
+"""Parameter groups: a rule with settings of its own for some of the parameters."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from . import graph
+from .graph import Variable
+from .hyper import Hyper, Hyperparameters
+from .layout import Layout
+from .rule import Context, Rule
+
+# what acts on all parameters together, and so is no setting of one group
+SPANNING = (
+    "max_global_norm", "accumulate", "ema", "gradient_noise", "lookahead", "mechanic", "project", "reduction", "sam",
+    "swa", "transforms",
+)  # fmt: skip
+
+
+class Groups:
+    """The groups of one optimizer: their rules, and which parameters each updates.
+
+    Parameters
+    ----------
+    given : sequence of dict
+        For each group, under ``'params'`` what selects its parameters, under ``'algo'`` its algorithm; all else are
+        its settings. A group without ``'params'`` has the parameters that no other group has. One without ``'algo'``
+        has the optimizer's algorithm, and takes from the optimizer what it does not set.
+    context : Context
+        The optimizer's; its clocks and state are shared.
+    make : callable
+        ``make(algo, settings)`` returns a rule; an `algo` of None is the optimizer's own.
+
+    Attributes
+    ----------
+    rules : list of Rule
+    params : list of list of shared variables
+        The parameters of each, after `bind`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what is no group, or a setting that a group cannot have.
+    """
+
+    def __init__(
+        self, given: Sequence[Mapping[str, Any]], context: Context, make: Callable[[Any, dict[str, Any]], Rule]
+    ) -> None:
+        if isinstance(given, Mapping | str) or not isinstance(given, Iterable):
+            raise TypeError(f"groups must be a sequence of dicts, got {given!r}")
+        self._selections: list[Any] = []
+        self.rules: list[Rule] = []
+        self.params: list[list[Variable]] = []
+        for index, group in enumerate(given):
+            if not isinstance(group, Mapping):
+                raise TypeError(f"groups[{index}] must be a dict of settings, got {group!r}")
+            settings = dict(group)
+            self._selections.append(settings.pop("params", None))
+            self._add(index, settings, context, make)
+        if self._selections.count(None) > 1:
+            raise ValueError("groups must have one group without params at most, which takes the rest, got more")
+
+    def _add(self, index: int, settings: dict[str, Any], context: Context, make: Callable[..., Rule]) -> None:
+        if "groups" in settings:
+            raise TypeError(f"groups[{index}] must not have groups of its own, got {settings['groups']!r}")
+        algo = settings.pop("algo", None)
+        rule = make(algo, settings)
+        if rule.context.joined:
+            raise ValueError(f"groups[{index}] must have an algorithm that no other group has, got {algo!r} again")
+        for name in _spanning(rule.hyper, with_defaults=algo is not None):
+            raise ValueError(f"groups[{index}] must not have {name}, which spans all groups; give it beside groups")
+        rule.context.join(context)
+        rule.hyper.parent = context.hyper if algo is None else None
+        context.hyper.groups[_name(index)] = rule.hyper
+        self.rules.append(rule)
+
+    def bind(self, params: Sequence[Variable], names: Sequence[str]) -> None:
+        """Share the parameters out.
+
+        Raises
+        ------
+        TypeError
+            If a selection is no variable, pattern or predicate.
+        ValueError
+            If groups overlap, one has no parameter, or a parameter has no group.
+        """
+        owners: dict[Variable, int] = {}
+        known = dict(zip(params, names, strict=True))
+        for index, selection in enumerate(self._selections):
+            for p in () if selection is None else _selected(f"groups[{index}]", selection, known):
+                if owners.setdefault(p, index) != index:
+                    both = f"groups[{owners[p]}] and groups[{index}]"
+                    raise ValueError(f"groups must not share parameters, got {known[p]!r} in {both}")
+        rest = [p for p in params if p not in owners]
+        if None in self._selections:
+            owners |= dict.fromkeys(rest, self._selections.index(None))
+        elif rest:
+            lost = ", ".join(known[p] for p in rest)
+            raise ValueError(f"groups must have every parameter, got none with {lost}; one without params has the rest")
+        self.params = [[p for p in params if owners[p] == index] for index in range(len(self.rules))]
+        if [] in self.params:
+            raise ValueError(f"groups[{self.params.index([])}] must have a parameter, got none; the others have all")
+
+    def parts(self, layout: Layout) -> list[tuple[Rule, Layout]]:
+        """Return the rule of each group that is not frozen, with the layout of its parameters."""
+        all_of = enumerate(zip(self.rules, self.params, strict=True))
+        return [(rule, layout.part(params, _name(i))) for i, (rule, params) in all_of if not rule.hyper["frozen"]]
+
+
+def _name(index: int) -> str:
+    return f"group{index}"
+
+
+def _spanning(hyper: Hyperparameters, with_defaults: bool) -> list[str]:
+    """Return the settings that span groups, and their options, which were given; or which are on by default."""
+    given = [n for n, d in hyper.declared.items() if n in hyper.explicit and {n, d.of} & {*SPANNING}]
+    return given + [n for n in SPANNING if with_defaults and _is_on(hyper, n)]
+
+
+def _is_on(hyper: Hyperparameters, name: str) -> bool:
+    # only numbers are on by the default of an algorithm: the noise of NoisySGD
+    return isinstance(hyper.declared[name], Hyper) and hyper.present(name)
+
+
+def _selected(name: str, selection: Any, known: Mapping[Variable, str]) -> list[Variable]:
+    """Return the parameters that a variable, a pattern of names, a predicate or a sequence of these selects."""
+    if isinstance(selection, list | tuple | set):
+        found = {p for one in selection for p in _selected(name, one, known)}
+    elif graph.is_variable(selection):
+        found = {selection} & known.keys()
+    elif isinstance(selection, str):
+        found = {p for p, label in known.items() if fnmatch.fnmatchcase(label, selection)}
+    elif callable(selection):
+        found = {p for p in known if selection(p)}
+    else:
+        kinds = "a parameter, a pattern of names, a function of a parameter, or a list of these"
+        raise TypeError(f"params of {name} must be {kinds}, got {selection!r}")
+    if not found:
+        raise ValueError(f"params of {name} must name a parameter, got {selection!r}; there are {_listed(known)}")
+    return [p for p in known if p in found]
+
+
+def _listed(known: Mapping[Variable, str]) -> str:
+    return ", ".join(known.values())

@@ -1,0 +1,63 @@
+"""Settings with options: what a wrapper is switched on by, and what else may be said of it.
+
+``gradient_noise=0.01`` and ``gradient_noise=dict(eta=0.01, gamma=0.55)`` set the same hyperparameter; the second also
+sets ``gradient_noise_gamma``, which is a hyperparameter like any other, and may be given by that name too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from .declared import Hyper, Setting
+
+Declared = TypeVar("Declared", Hyper, Setting)
+
+
+class Count(Setting):
+    """A structural integer of at least `least`."""
+
+    def __init__(self, default: int, least: int = 1) -> None:
+        super().__init__(default)
+        self.least = least
+
+    def check(self, name: str, value: Any) -> Any:
+        """Return `value`, or raise an error that names it."""
+        value = super().check(name, value)
+        if value < self.least:
+            raise ValueError(f"{name} must be at least {self.least}, got {value!r}")
+        return value
+
+
+def switch(d: Declared, option: str, on: float) -> Declared:
+    """Declare what switches a wrapper on, off at 0: called `option` in a dict of options, and `on` by True."""
+    d.option, d.on = option, on
+    return d
+
+
+def option(d: Declared, of: str) -> Declared:
+    """Declare an option of the wrapper that the setting `of` switches on; its own name begins with that one."""
+    d.of = of
+    return d
+
+
+def expanded(declared: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield names and values with True, False and dicts of options replaced by what they stand for."""
+    for name, value in given.items():
+        d = declared.get(name)
+        if d is None or not d.option:
+            yield name, value
+        elif isinstance(value, Mapping):
+            yield from _options(declared, d, value)
+        else:
+            yield name, (d.on if value else 0) if isinstance(value, bool) else value
+
+
+def _options(declared: Mapping[str, Any], d: Any, given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    prefix = f"{d.symbol}_"
+    known = [d.option, *(n.removeprefix(prefix) for n, other in declared.items() if other.of == d.symbol)]
+    for key in given:
+        if key not in known:
+            raise TypeError(f"{d.symbol} must be a number or a dict with some of {known}, got {key!r} in it")
+    yield d.symbol, given.get(d.option, d.on)
+    yield from ((prefix + key, value) for key, value in given.items() if key != d.option)

@@ -1,0 +1,284 @@
+"""Sets that parameters are kept in: each is a function of a new value, which it moves to the nearest point of the set.
+
+``project={"W": NonNegative(), "theta*": Simplex()}`` names parameters by variable or by pattern. A projection acts on
+the value itself, and not on the step to it: a step is rounded when it is subtracted, and would leave bounds violated.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from fnmatch import fnmatchcase
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+
+from . import graph
+from .graph import Variable
+from .hyper import Setting
+
+__all__ = ["Box", "L1Ball", "L2Ball", "NonNegative", "Projection", "Simplex", "UnitColumns"]
+
+
+class Projection(abc.ABC):
+    """A set to keep a parameter in; equal ones share compiled functions."""
+
+    @abc.abstractmethod
+    def __call__(self, x: Variable) -> Variable:
+        """Return the point of the set that is nearest to `x`, of the same shape and dtype."""
+
+    def misfit(self, shape: tuple[int, ...]) -> str | None:
+        """Return what a parameter of this shape would have to be; None if it fits."""
+        return None
+
+    def _key(self) -> tuple[Any, ...]:
+        values = astuple(self)  # type: ignore[call-overload]
+        return type(self), *((v.shape, v.tobytes()) if isinstance(v, np.ndarray) else v for v in values)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Projection) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+
+@dataclass(frozen=True, eq=False)
+class NonNegative(Projection):
+    """All elements at least 0."""
+
+    def __call__(self, x: Variable) -> Variable:
+        """Return the elements, 0 in place of negative ones."""
+        return pt.maximum(x, np.zeros((), x.type.dtype))
+
+
+@dataclass(frozen=True, eq=False)
+class Box(Projection):
+    """All elements between two bounds.
+
+    Parameters
+    ----------
+    lower, upper : float or array that broadcasts to the parameter's shape, optional
+        In units of the parameter. Default: no bound. A bound that the parameter's dtype does not have exactly is moved
+        into the box, so that it is never violated.
+    """
+
+    lower: Any = -np.inf
+    upper: Any = np.inf
+
+    def __post_init__(self) -> None:
+        for name in ("lower", "upper"):
+            bound = np.asarray(getattr(self, name))
+            if bound.dtype.kind not in "fiu":
+                raise TypeError(f"{name} must be a number or an array of numbers, got {getattr(self, name)!r}")
+            object.__setattr__(self, name, bound.astype("float64"))
+        if not np.all(self.lower <= self.upper):
+            raise ValueError(f"lower must be at most upper, got {self.lower} and {self.upper}")
+
+    def __call__(self, x: Variable) -> Variable:
+        """Return the elements, a bound in place of what is beyond it."""
+        lower, upper = _inside(self.lower, x.type.dtype, np.inf), _inside(self.upper, x.type.dtype, -np.inf)
+        return pt.minimum(pt.maximum(x, lower), upper)
+
+    def misfit(self, shape: tuple[int, ...]) -> str | None:
+        """Return what a parameter of this shape would have to be; None if it fits."""
+        bounds = np.broadcast_shapes(self.lower.shape, self.upper.shape)
+        try:
+            fits = np.broadcast_shapes(bounds, shape) == shape
+        except ValueError:
+            fits = False
+        return None if fits else f"of a shape that bounds of shape {bounds} broadcast to"
+
+
+def _inside(bound: np.ndarray, dtype: str, towards: float) -> np.ndarray:
+    """Return a bound in another dtype, the next number `towards` the inside where rounding went the other way."""
+    with np.errstate(over="ignore"):
+        rounded = bound.astype(dtype)
+    outside = rounded < bound if towards > 0 else rounded > bound
+    return np.where(outside, np.nextafter(rounded, np.asarray(towards, dtype)), rounded).astype(dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sized(Projection):
+    """What has a size, along an axis or for all elements together."""
+
+    size: float = 1.0
+    axis: int | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.size, bool) or not isinstance(self.size, Real):
+            raise TypeError(f"size must be a number, got {self.size!r}")
+        if not 0 < self.size < np.inf:
+            raise ValueError(f"size must be positive, got {self.size!r}")
+        if self.axis is not None and (isinstance(self.axis, bool) or not isinstance(self.axis, int)):
+            raise TypeError(f"axis must be an integer or None, got {self.axis!r}")
+
+    def misfit(self, shape: tuple[int, ...]) -> str | None:
+        """Return what a parameter of this shape would have to be; None if it fits."""
+        if self.axis is not None and not -len(shape) <= self.axis < len(shape):
+            return f"of a shape with an axis {self.axis}"
+        return None if np.prod(shape) else "of a shape with elements"
+
+
+class Simplex(_Sized):
+    """All elements at least 0, their sum `size`: 1 makes them probabilities.
+
+    Parameters
+    ----------
+    size : float, optional
+        The sum. Default 1.
+    axis : int, optional
+        Along which they sum to it. Default: all elements together.
+
+    References
+    ----------
+    .. [1] J. Duchi, S. Shalev-Shwartz, Y. Singer and T. Chandra (2008). "Efficient projections onto the l1-ball for
+       learning in high dimensions." ICML. Figure 1.
+    """
+
+    def __call__(self, x: Variable) -> Variable:
+        """Return the elements less what makes those that stay positive sum to `size`."""
+        return _along(x, self.axis, lambda rows: _simplex(rows, self.size))
+
+
+def _along(x: Variable, axis: int | None, f: Callable[[Variable], Variable]) -> Variable:
+    """Apply what acts along the last axis along another, or along all."""
+    if axis is None:
+        return f(x.ravel()).reshape(x.shape, ndim=x.ndim)
+    return pt.moveaxis(f(pt.moveaxis(x, axis, -1)), -1, axis)
+
+
+def _simplex(x: Variable, size: float) -> Variable:
+    # the projection of x is that of x less a constant; near 0 numbers are dense
+    x = x - x.max(axis=-1, keepdims=True)
+    u = pt.sort(x, axis=-1)[..., ::-1]
+    number = pt.arange(1, x.shape[-1] + 1).astype(x.type.dtype)
+    excess = (pt.cumsum(u, axis=-1) - np.asarray(size, x.type.dtype)) / number
+    # excess rises while elements are above it and falls after: its largest value is where they stop
+    p = pt.maximum(x - excess.max(axis=-1, keepdims=True), np.zeros((), x.type.dtype))
+    return p * (np.asarray(size, x.type.dtype) / p.sum(axis=-1, keepdims=True))
+
+
+class L1Ball(_Sized):
+    """Magnitudes of a sum of at most `size`.
+
+    Parameters
+    ----------
+    size : float, optional
+        The radius, in units of the parameter. Default 1.
+    axis : int, optional
+        Along which they are summed. Default: all elements together.
+    """
+
+    def __call__(self, x: Variable) -> Variable:
+        """Return the elements, those outside the ball nearer to 0 by the same amount each."""
+        dtype = x.type.dtype
+        outside = pt.abs(x).sum(axis=self.axis, keepdims=True) > _inner(self.size, dtype)
+        onto = _along(pt.abs(x), self.axis, lambda rows: _simplex(rows, float(_inner(self.size, dtype))))
+        return pt.switch(outside, pt.sign(x) * onto, x)
+
+
+def _inner(size: float, dtype: str) -> np.ndarray:
+    # less by what rounding may add when the elements are scaled: the ball itself is never left
+    return np.asarray(size * (1 - 8 * float(np.finfo(dtype).eps)), dtype)
+
+
+class L2Ball(_Sized):
+    """A Euclidean norm of at most `size`.
+
+    Parameters
+    ----------
+    size : float, optional
+        The radius, in units of the parameter. Default 1.
+    axis : int, optional
+        Along which the norm is taken; ``axis=0`` bounds each column of a matrix. Default: all elements together.
+    """
+
+    def __call__(self, x: Variable) -> Variable:
+        """Return the elements, scaled if they are outside the ball."""
+        norm, size = _norm(x, self.axis), _inner(self.size, x.type.dtype)
+        return pt.switch(norm > size, x * (size / norm), x)
+
+
+@dataclass(frozen=True, eq=False)
+class UnitColumns(Projection):
+    """Columns of Euclidean norm 1: what is along the first axis. A column of zeros, which points nowhere, stays."""
+
+    def __call__(self, x: Variable) -> Variable:
+        """Return the columns, each divided by its norm."""
+        norm = _norm(x, 0)
+        return x / pt.switch(pt.eq(norm, 0), np.ones((), x.type.dtype), norm)
+
+    def misfit(self, shape: tuple[int, ...]) -> str | None:
+        """Return what a parameter of this shape would have to be; None if it fits."""
+        return None if len(shape) > 1 else "of at least two axes"
+
+
+def _norm(x: Variable, axis: int | None) -> Variable:
+    # scaled by the largest element, so that squares neither overflow nor vanish
+    largest = pt.abs(x).max(axis=axis, keepdims=True)
+    unit = pt.switch(pt.eq(largest, 0), np.ones((), x.type.dtype), largest)
+    return largest * pt.sqrt(pt.sum((x / unit) ** 2, axis=axis, keepdims=True))
+
+
+# -- which parameter has which
+
+
+class Project(Setting):
+    """The setting `project`: parameters by variable or name pattern, and functions of their new values."""
+
+    def __init__(self) -> None:
+        super().__init__(())
+
+    def check(self, name: str, value: Any) -> Any:
+        """Return pairs, or raise an error that names what is wrong."""
+        items = value.items() if isinstance(value, Mapping) else value
+        if not isinstance(value, Mapping) and not isinstance(value, tuple):
+            raise TypeError(f"{name} must be a dict of parameters or name patterns, got {value!r}")
+        for key, projection in items:
+            if not isinstance(key, str) and not graph.is_shared(key):
+                raise TypeError(f"{name} must name parameters by variable or pattern, got {key!r}")
+            if not callable(projection):
+                example = "downhill2.projections.Box(0, 1)"
+                raise TypeError(f"{name} must have projections such as {example}, got {projection!r}")
+        return tuple(items)
+
+    def plain(self, value: Any) -> Any:
+        """Return what a checkpoint has for a value."""
+        return [[str(key), getattr(f, "__name__", None) or repr(f)] for key, f in value]
+
+
+def chosen(
+    pairs: Sequence[tuple[Any, Any]], params: Sequence[Variable], names: Sequence[str]
+) -> dict[Variable, Callable[[Variable], Variable]]:
+    """Return the projection of each parameter that has one.
+
+    Raises
+    ------
+    ValueError
+        If a key names no parameter, two name the same one, or a projection does not fit the parameter's shape.
+    """
+    out: dict[Variable, Callable[[Variable], Variable]] = {}
+    for key, projection in pairs:
+        found = {p: n for p, n in zip(params, names, strict=True) if _is_named(p, n, key)}
+        if not found:
+            raise ValueError(f"project must name parameters, which are {list(names)}, got {key!r}")
+        for p, name in found.items():
+            if p in out:
+                raise ValueError(f"project must name each parameter once, got {name!r} again by {key!r}")
+            _check_shape(p, name, projection)
+            out[p] = projection
+    return out
+
+
+def _is_named(param: Variable, name: str, key: Any) -> bool:
+    return fnmatchcase(name, key) if isinstance(key, str) else param is key
+
+
+def _check_shape(param: Variable, name: str, projection: Any) -> None:
+    shape = param.get_value(borrow=True).shape
+    wanted = projection.misfit(shape) if isinstance(projection, Projection) else None
+    if wanted:
+        raise ValueError(f"parameter {name!r} must be {wanted} for the projection {projection!r}, got shape {shape}")

@@ -1,0 +1,42 @@
+"""Sharpness-aware minimization: gradients that are measured beside the parameters."""
+
+from __future__ import annotations
+
+import pytensor.tensor as pt
+
+from . import graph
+from .graph import Variable
+from .hyper import Hyper, Setting
+from .measure import Measured
+from .options import option, switch
+from .rule import Rule
+
+
+class SAM(Rule):
+    r"""Take gradients where the loss is highest, to first order, within a distance of `sam`, arXiv:2010.01412.
+
+    .. math::
+        \epsilon = \rho \, T^2 g / \|T g\|, \qquad g_{SAM} = \nabla L(x + \epsilon)
+
+    T is 1; the magnitude of x for the adaptive distance of arXiv:2102.11600, which does not change when weights are
+    scaled and those of the next layer the other way.
+    """
+
+    sam = switch(Hyper(0.0, at_least=0, off=True), "rho", on=0.05)
+    sam_adaptive = option(Setting(False), of="sam")
+
+    def measure(self, measured: Measured) -> Measured:
+        """Return the loss where the parameters are, with its gradients where they were moved to."""
+        sizes = [abs(p) if self.sam_adaptive else 1 for p in measured.params]
+        scaled = [size * g for size, g in zip(sizes, measured.grads, strict=True)]
+        # a gradient of 0 points nowhere, and moves nothing
+        factor = self.sam / pt.maximum(measured.global_norm(scaled), TINY)
+        offsets = [_times(factor, size * g) for size, g in zip(sizes, scaled, strict=True)]
+        return measured.moved(offsets)
+
+
+TINY = 1e-30
+
+
+def _times(factor: Variable, x: Variable) -> Variable:
+    return graph.cast(factor, x.type.dtype) * x
