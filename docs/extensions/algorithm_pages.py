@@ -55,6 +55,8 @@ def preset_table(cls: type[downhill2.Optimizer]) -> list[str]:
     if not cls.presets:
         return ["No other library has it: there are no presets.", ""]
     names = list(dict.fromkeys(n for preset in cls.presets.values() for n in preset))
+    if not names:
+        return [", ".join(f"``preset={n!r}``" for n in cls.presets) + ": the defaults above.", ""]
     rows = [[f"``{n}``", *(code(p[n]) if n in p else "" for p in cls.presets.values())] for n in names]
     return table(["setting", *(f"``preset={n!r}``" for n in cls.presets)], rows)
 
@@ -82,7 +84,7 @@ def page(name: str, cls: type[downhill2.Optimizer]) -> str:
         f"   :alt: The path of {title} on Rosenbrock's function, and its loss on a noisy quadratic.",
         "",
         "Left, its path on Rosenbrock's function; right, the loss on a quadratic with noise in the gradient. Each "
-        "algorithm runs with the learning rate, of fifteen that were tried, that served it best there.",
+        "algorithm runs with the learning rate, of twelve that were tried, that served it best there.",
         "",
         "What can be set",
         "---------------",
