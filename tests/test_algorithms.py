@@ -114,6 +114,7 @@ def test_a_trajectory_does_not_depend_on_floatx_or_static_shapes(case, dtype, fl
     assert_equal_points(points, reference, float32=case.float32)
 
 
+@pytest.mark.thorough
 @every_algorithm
 @pytest.mark.parametrize("index", range(len(SHAPES)), ids=[str(shape) for shape in SHAPES])
 def test_a_parameter_may_be_alone_and_of_any_shape(case, index):

@@ -70,6 +70,7 @@ def expected_refusal(cls, settings):
     return any(pair.setting in settings and pair.other in traits for pair in PAIRS)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("algo", sorted(TYPICAL))
 @pytest.mark.parametrize("transform", TRANSFORMS)
 def test_an_algorithm_steps_with_a_transform_or_the_pair_is_refused(transform, algo):
