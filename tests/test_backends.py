@@ -7,7 +7,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from algorithms import CASES
+from cases.downhill import CASES
 from pytensor.compile.mode import CVM, JAX, Mode
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
@@ -214,7 +214,7 @@ def test_an_operation_that_pytorch_has_under_no_name_is_named():
 
 
 def stepping(dtype, mode):
-    """Return what ten updates of every algorithm of the table make of parameters and state; one function makes all."""
+    """Return what ten updates of each of downhill's algorithms make of parameters and state; one function makes all."""
     x, updates = pt.matrix("x", dtype=dtype), {}
     for case in {case.algo: case for case in CASES if not case.curvature}.values():
         W = pytensor.shared(np.linspace(-1, 1, 12, dtype=dtype).reshape(4, 3), name=f"{case.algo}.W", shape=(4, 3))
@@ -229,7 +229,7 @@ def stepping(dtype, mode):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("backend", ["jax", "c", pytest.param("pytorch", marks=torch)])
-def test_every_algorithm_takes_the_same_way_on_every_backend(backend, dtype):
+def test_algorithms_take_the_same_way_on_every_backend(backend, dtype):
     # in C as one file: g++ takes a second for each of the files that the backend makes, one for each kernel
     mode = Mode("c", CVM.provided_optimizer) if backend == "c" else backends.mode(backend)
     for (name, value), (_, expected) in zip(stepping(dtype, mode), stepping(dtype, "FAST_COMPILE"), strict=True):
