@@ -15,16 +15,16 @@ from matplotlib.figure import Figure
 import downhill2
 
 RUNS, UPDATES = 12, 500
+ALGORITHMS = ["adadelta", "adagrad", "adam", "esgd", "nag", "rmsprop", "rprop", "sgd"]
 
 
 def main(path="rosenbrock_100d.png"):
-    """Run every algorithm with random settings, print the best of each, draw the losses of all."""
+    """Run each algorithm with random settings, print the best of each, draw the losses of all."""
     rng = np.random.default_rng(3)
     start = rng.uniform(-1.5, 1.5, size=100)
     figure = Figure(figsize=(10, 5.2), layout="constrained")
-    names = list(downhill2.list_algorithms())
-    grid = figure.subplots(-(-len(names) // 4), 4, sharex=True, sharey=True, squeeze=False).flat
-    for axes, name in zip(grid, names, strict=False):
+    grid = figure.subplots(2, 4, sharex=True, sharey=True).flat
+    for axes, name in zip(grid, ALGORITHMS, strict=True):
         w = pytensor.shared(start, name="w")
         loss = (100 * (w[1:] - w[:-1] ** 2) ** 2 + (1 - w[:-1]) ** 2).mean()
         opt = downhill2.build(name, loss, max_gradient_norm=1.0)
