@@ -54,12 +54,13 @@ SHAPES = {"W": (64, 16), "V": (16, 10)}
 
 
 def fingerprint(opt):
-    """Return a digest of parameters, state and history."""
+    """Return a digest of parameters, state and history, but for what it tells of saving: a disk may be full."""
     digest = hashlib.sha256()
     for value in (*(p.get_value() for p in opt.params), *opt.state.values()):
         digest.update(value.tobytes())
     for r in opt.history:
-        digest.update(repr((r.epoch, r.updates, r.train, r.valid, r.validated, r.improved, r.events)).encode())
+        events = [event for event in r.events if not event.startswith("checkpoint after")]
+        digest.update(repr((r.epoch, r.updates, r.train, r.valid, r.validated, r.improved, events)).encode())
     return digest.hexdigest()
 
 
