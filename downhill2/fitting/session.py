@@ -101,8 +101,8 @@ class Session:
         return averages(self._fit.evaluation(self._valid, self._monitors), list(self._monitors), self._valid)
 
     def _tick(self) -> None:
-        epochs = self._fit.rule.context.epochs
-        epochs.set_value(epochs.get_value() + 1)
+        epochs = self._fit.rule.context.epochs.get_value(borrow=True)
+        epochs += 1  # in its place, as a new value costs more than the rest of an epoch's end
 
     def _numbers(self) -> dict[str, float]:
         """Return the hyperparameters as they are now; also what the rate was multiplied by, if that may change."""
