@@ -27,6 +27,9 @@ from .windows import Halves, halves
 
 logger = climate.get_logger("downhill2")
 
+ON_DEVICE = (DeviceStep, Halves)
+"""Steps that may hold values on a device."""
+
 
 class Fit:
     """A rule on a problem: update expressions, compiled functions, and runs over data.
@@ -214,7 +217,7 @@ class Fit:
     def settle(self) -> None:
         """Bring values that are on a device back: all shared variables then hold arrays of NumPy."""
         for function in self._functions.values():
-            if isinstance(function, DeviceStep | Halves):
+            if isinstance(function, ON_DEVICE):
                 function.settle()
 
     def no_best(self) -> Best:
@@ -257,7 +260,7 @@ class _Current:
 
 def renewed(function: Compiled) -> Compiled:
     """Return a function that sees what others have written into arrays since its last call."""
-    if isinstance(function, DeviceStep | Halves):
+    if isinstance(function, ON_DEVICE):
         function.renew()
     return function
 
