@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from downhill2.data.sources import as_array
+from downhill2.data.streams import Reader
 from downhill2.dataset import Dataset
 
 TEN = np.arange(10.0)
@@ -601,6 +602,26 @@ def test_from_batches_takes_any_iterable_of_batches(batches):
     feed = data.bind([vector()])
     assert rows_of(feed.stored()) == rows_of(feed.stored()) == [[0, 1, 2, 3], [4, 5, 6, 7, 8, 9]]
     assert sorted(rows_of(feed.train())) == [[0, 1, 2, 3], [4, 5, 6, 7, 8, 9]]
+
+
+def test_listed_batches_that_are_bound_again_are_read_again_only_where_they_changed(monkeypatch):
+    batches, reads, x = [[TEN[:4].copy()], [TEN[4:6].astype("f4")], [TEN[6:].copy()]], [], vector()
+    read = Reader.__call__
+    monkeypatch.setattr(Reader, "__call__", lambda self, b, number: reads.append(number) or read(self, b, number))
+    data = Dataset(batches, shuffle=False)
+    assert rows_of(data.bind([x]).stored()) == [[0, 1, 2, 3], [4, 5], [6, 7, 8, 9]]
+    batches[0][0][0] = 7  # in the memory that the feed reads
+    batches[1][0][0] = 8  # and in one that had to be converted
+    batches[2][0] = TEN[:2].copy()
+    assert rows_of(data.bind([x]).stored()) == [[7, 1, 2, 3], [8, 5], [0, 1]]
+    assert reads == [0, 1, 2, 1, 2]
+    list(data)  # as stored
+    batches[0] = ["ten"]
+    with pytest.raises(TypeError, match="batch 0 must hold arrays, got str"):
+        data.bind([x])
+    batches[0], reads[:] = [TEN[:4]], []
+    assert rows_of(data.bind([vector("y", "float32")]).stored()) == [[0, 1, 2, 3], [8, 5], [0, 1]]
+    assert reads == [0, 1, 2]
 
 
 @pytest.mark.parametrize("shuffle", ["rows", "batches"])

@@ -7,6 +7,7 @@ import copy
 import functools
 import itertools
 import logging
+import operator
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -92,7 +93,16 @@ class Reader:
 
 
 class ListFeed(PassFeed):
-    """Batches of a list."""
+    """Batches of a list.
+
+    Parameters
+    ----------
+    batches : sequence of batches
+        As they were given.
+    reader : Reader
+    read : dict of int to Batch
+        What was read of them before for such inputs; goes on.
+    """
 
     def __init__(
         self,
@@ -103,10 +113,14 @@ class ListFeed(PassFeed):
         *,
         batches: Sequence[Any],
         reader: Reader,
+        read: dict[int, Batch],
     ) -> None:
         super().__init__(name, inputs, {}, length, cursor)
         if any(batches):
-            self._batches = [reader(batch, number) for number, batch in enumerate(batches)]
+            for number, batch in enumerate(batches):
+                if number not in read or not _is_of(read[number][0], batch):
+                    read[number] = reader(batch, number)
+            self._batches = [read[number] for number in range(len(batches))]
         else:  # many, perhaps, and all alike
             self._batches = [reader(batch, 0) for batch in batches[:1]] * len(batches)
         self._reader = reader
@@ -133,6 +147,11 @@ class ListFeed(PassFeed):
             batch = batches[number]
             self._latest = batch[0]
             yield batch
+
+
+def _is_of(arrays: Sequence[Any], batch: Any) -> bool:
+    """Whether arrays are those of a batch, in the batch's own memory: what it holds now, they hold."""
+    return isinstance(batch, list | tuple) and len(arrays) == len(batch) and all(map(operator.is_, arrays, batch))
 
 
 class Pass(Iterator[Item]):

@@ -18,6 +18,7 @@ from .files import BlockRows, ChunkedRows, block_edges, is_chunked
 from .sources import (
     ROWS,
     ArrayRows,
+    Batch,
     Column,
     Converted,
     FrameRows,
@@ -152,11 +153,15 @@ class BatchList:
         self.batches = len(batches)
         self.length = data.iteration_size or self.batches
         self.order = Order(self.batches) if data.shuffle and self.batches > 1 else None
+        self._read: tuple[list[Variable], dict[int, Batch]] = [], {}  # for the inputs of the latest feed
 
     def feed(self, data: Dataset, inputs: Sequence[Variable], slots: list[Slot] | None) -> Feed:
         """Batches for the inputs; values as stored where there are no slots."""
         reader = Reader(data.name, slots, data.axis)
-        return ListFeed(data.name, inputs, self.length, data._cursor, batches=self._listed, reader=reader)
+        if slots is not None and self._read[0] != list(inputs):
+            self._read = list(inputs), {}
+        known = {} if slots is None else self._read[1]
+        return ListFeed(data.name, inputs, self.length, data._cursor, batches=self._listed, reader=reader, read=known)
 
 
 class Streamed:

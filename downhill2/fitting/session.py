@@ -60,13 +60,7 @@ class Session:
 
     def run(self) -> Run:
         """Compile what is needed and return the loop."""
-        fit, archive, settings = self._fit, self._archive, self._settings
-        current = fit.current(self._train, settings.guard.check)
-        steps: Steps | Windows
-        if fit.accumulates:
-            steps = Windows(current, list(fit.monitors), self._train)
-        else:
-            steps = Steps(current, list(fit.monitors), self._train, settings.calls.count)
+        fit, archive, settings, steps = self._fit, self._archive, self._settings, self._steps()
         if settings.limits.validate_every:
             fit.evaluation(self._valid, self._monitors)
         run = Run(
@@ -87,6 +81,14 @@ class Session:
             recorded=archive.recorded,
         )
         return run
+
+    def _steps(self) -> Steps | Windows:
+        """Return what makes updates: of a batch each, or of several."""
+        fit, settings = self._fit, self._settings
+        current, monitors = fit.current(self._train, settings.guard.check), list(fit.monitors)
+        if fit.accumulates:
+            return Windows(current, monitors, self._train)
+        return Steps(current, monitors, self._train, settings.calls.count)
 
     def _settled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a function that finds arrays of NumPy in all variables, wherever updates are made."""

@@ -122,9 +122,8 @@ class Run:
     tick : callable, optional
         Counts the epoch that is over.
     save : callable, optional
-        Takes the `Progress` when the run is to be saved: as `every` says, and when it ends; not after an exception.
-        What it is given is where a run that had not ended would go on. Returns why it could not save, for the next
-        record to tell, or None.
+        Takes the `Progress` when the run is to be saved: as `every` says, and at its end, not after an exception; a
+        run that had not ended would go on there. Returns why it could not save, for the next record, or None.
     every : Every, optional
         How often to save. Default: at the end only.
     finish : callable, optional
