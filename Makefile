@@ -10,7 +10,7 @@ export PYTENSOR_FLAGS := base_compiledir="$(CURDIR)/.cache/pytensor",$(PYTENSOR_
 export COVERAGE_FILE := $(CURDIR)/.cache/coverage/$(VENV)
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help demo test test-all test-thorough test-torch test-kill test-other coverage lint docs bench bench-quick bench-full clean
+.PHONY: help demo test test-all test-thorough test-torch test-extras test-kill test-other coverage lint docs bench bench-quick bench-full clean
 .NOTPARALLEL:
 
 help:  ## list these targets
@@ -21,9 +21,9 @@ demo: $(VENV)/installed-demo  ## train a network on handwritten digits, draw its
 
 test: $(VENV)/installed-test  ## what a user needs to trust the package
 	@mkdir -p .cache/coverage
-	$(RUN) -m pytest -n auto -m "not oracle_torch and not thorough" --cov=downhill2 --cov-report=
+	$(RUN) -m pytest -n auto -m "not oracle_torch and not extras and not thorough" --cov=downhill2 --cov-report=
 
-test-all: lint test-thorough test-torch test-kill test-other coverage docs  ## what make test leaves out: all pairs of settings, torch live, a second Python, coverage, lint, docs
+test-all: lint test-thorough test-torch test-extras test-kill test-other coverage docs  ## what make test leaves out: all pairs of settings, torch live, a second Python, coverage, lint, docs
 
 test-torch: $(VENV)/installed-test
 	@if $(RUN) -c "import torch, torchdata" 2>/dev/null || $(RUN) -m pip install --quiet torch==2.13.0 torchdata==0.11.0; then \
@@ -34,7 +34,11 @@ test-torch: $(VENV)/installed-test
 
 test-thorough: $(VENV)/installed-test  # every algorithm with every setting, and what else takes long to say little more
 	@mkdir -p .cache/coverage
-	$(RUN) -m pytest -n auto -m "thorough and not oracle_torch" --cov=downhill2 --cov-append --cov-report=
+	$(RUN) -m pytest -n auto -m "thorough and not oracle_torch and not extras" --cov=downhill2 --cov-append --cov-report=
+
+test-extras: $(VENV)/installed-test $(VENV)/installed-trackers
+	@mkdir -p .cache/coverage
+	$(RUN) -m pytest -m extras --cov=downhill2 --cov-append --cov-report=
 
 test-kill: $(VENV)/installed-test  # fifty kills, where make test has eight
 	DOWNHILL2_KILLS=50 $(RUN) -m pytest tests/test_kill.py
@@ -43,7 +47,7 @@ test-kill: $(VENV)/installed-test  # fifty kills, where make test has eight
 test-other: $(VENV)/installed-test
 	@if $(RUN) -c "import sys; sys.exit(sys.version_info >= (3, 12))"; then wanted="v >= (3, 12)"; else wanted="v == (3, 11)"; fi; \
 	if python=$$(.ci/find-python "$$wanted"); then \
-	    $(MAKE) test VENV=.venv-other PYTHON="$$python"; \
+	    $(MAKE) test test-extras VENV=.venv-other PYTHON="$$python"; \
 	else \
 	    echo "NOT RUN: the tests on a second Python, none found with $$wanted"; \
 	fi

@@ -14,7 +14,8 @@ Three levels of use, each a thin layer over the next::
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from importlib import import_module
+from typing import Any
 
 from . import adaptive, base, climate, config, first_order, projections, schedules
 from .adaptive import ADADELTA, ADAGRAD, ESGD, Adam, RMSProp, RProp
@@ -198,9 +199,24 @@ def minimize(
 
 
 _FORMER = {c.lower(): c for c in __all__}
+_LATER = {
+    "find_learning_rate": "tuning.range_test",
+    "plots": "reporting.plots",
+    "pymc": "integrations.pymc",
+    "sklearn": "integrations.sklearn",
+    "trackers": "reporting.trackers",
+}
+"""Where names stand whose modules are imported when they are first asked for."""
 
 
-def __getattr__(name: str) -> NoReturn:
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        module = import_module(f".{_LATER[name]}", __name__)
+        return globals().setdefault(name, getattr(module, name, module))
     near = _FORMER.get(name.lower())
-    hint = f"; did you mean {near!r}?" if near else nearest(name, __all__)
+    hint = f"; did you mean {near!r}?" if near else nearest(name, [*__all__, *_LATER])
     raise AttributeError(f"module 'downhill2' has no attribute {name!r}{hint}")
