@@ -12,6 +12,7 @@ import pytensor.tensor as pt
 
 import downhill2
 from downhill2.compiling import fast_mode
+from downhill2.fitting import faults
 
 from ..problems import Problem
 from ..timing import Contender, stepping
@@ -56,6 +57,17 @@ def one_call(problem: Problem, mode: Any = None, known: bool = True) -> Contende
         opt.inputs, opt.fit.problem.loss, updates=opt.get_updates(), mode=mode or fast_mode(), trust_input=True
     )
     return stepping(step, problem.batches, values(opt.params))
+
+
+def gated(problem: Problem) -> Contender:
+    """Updates held back where loss or gradients are not finite: what `minimize` adds to them, but not the new values."""
+    opt = built(problem)
+    fit = opt.fit
+    gate = faults.gate(fit.problem, fit.layout)
+    step = pytensor.function(
+        opt.inputs, [fit.problem.loss, gate], updates=fit.updates(gate), mode=fast_mode(), trust_input=True
+    )
+    return stepping(step, problem.batches, values(opt.params), lambda monitors: float(monitors[0]))
 
 
 def update_only(problem: Problem, mode: Any = None) -> Contender:
