@@ -7,7 +7,11 @@ UV := $(shell command -v uv)
 
 # One cache of compiled functions for demo and tests: the first of them pays for it. What is in PYTENSOR_FLAGS already wins.
 export PYTENSOR_FLAGS := base_compiledir="$(CURDIR)/.cache/pytensor",$(PYTENSOR_FLAGS)
+
+# With COVERAGE=1, tests note what they run for `make coverage`, and take a third longer.
 export COVERAGE_FILE := $(CURDIR)/.cache/coverage/$(VENV)
+COVERED = $(if $(COVERAGE),$(shell mkdir -p .cache/coverage)--cov=downhill2 --cov-append --cov-report=)
+
 export UV_PYTHON_DOWNLOADS := never
 
 .PHONY: help demo test test-all test-thorough test-torch test-extras test-kill test-other coverage lint docs bench bench-quick bench-full clean
@@ -20,25 +24,22 @@ demo: $(VENV)/installed-demo  ## train a network on handwritten digits, draw its
 	@$(RUN) examples/digits.py
 
 test: $(VENV)/installed-test  ## what a user needs to trust the package
-	@mkdir -p .cache/coverage
-	$(RUN) -m pytest -n auto -m "not oracle_torch and not extras and not thorough" --cov=downhill2 --cov-report=
+	$(RUN) -m pytest -n auto -m "not oracle_torch and not extras and not thorough" $(COVERED)
 
 test-all: lint test-thorough test-torch test-extras test-kill test-other coverage docs  ## what make test leaves out: all pairs of settings, torch live, a second Python, coverage, lint, docs
 
 test-torch: $(VENV)/installed-test
 	@if $(RUN) -c "import torch, torchdata" 2>/dev/null || $(RUN) -m pip install --quiet torch==2.13.0 torchdata==0.11.0; then \
-	    $(RUN) -m pytest -m oracle_torch; \
+	    $(RUN) -m pytest -m oracle_torch $(COVERED); \
 	else \
 	    echo "NOT RUN: the live comparison with torch, which could not be installed (make test compares with its recorded numbers)"; \
 	fi
 
 test-thorough: $(VENV)/installed-test  # every algorithm with every setting, and what else takes long to say little more
-	@mkdir -p .cache/coverage
-	$(RUN) -m pytest -n auto -m "thorough and not oracle_torch and not extras" --cov=downhill2 --cov-append --cov-report=
+	$(RUN) -m pytest -n auto -m "thorough and not oracle_torch and not extras" $(COVERED)
 
 test-extras: $(VENV)/installed-test $(VENV)/installed-trackers
-	@mkdir -p .cache/coverage
-	$(RUN) -m pytest -m extras --cov=downhill2 --cov-append --cov-report=
+	$(RUN) -m pytest -m extras $(COVERED)
 
 test-kill: $(VENV)/installed-test  # fifty kills, where make test has eight
 	DOWNHILL2_KILLS=50 $(RUN) -m pytest tests/test_kill.py
@@ -52,16 +53,20 @@ test-other: $(VENV)/installed-test
 	    echo "NOT RUN: the tests on a second Python, none found with $$wanted"; \
 	fi
 
-coverage: $(VENV)/installed-test  ## statements and branches of the package that no test on any Python ran
-	$(RUN) -m coverage combine --quiet --keep --data-file=.cache/coverage/all .cache/coverage/.venv*
-	$(RUN) -m coverage report --data-file=.cache/coverage/all --skip-covered --show-missing --precision=2 --fail-under=98
+coverage: $(VENV)/installed-test  ## with COVERAGE=1: statements and branches of the package that no test on any Python ran
+	@if test -n "$(COVERAGE)"; then \
+	    $(RUN) -m coverage combine --quiet --keep --data-file=.cache/coverage/all .cache/coverage/.venv* && \
+	    $(RUN) -m coverage report --data-file=.cache/coverage/all --skip-covered --show-missing --precision=2 --fail-under=98; \
+	else \
+	    echo "NOT RUN: coverage, which needs the notes of make test and make test-all, both with COVERAGE=1"; \
+	fi
 
 lint: $(VENV)/installed-lint  ## style and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-docs: $(VENV)/installed-docs  ## the documentation, in docs/_build/index.html, with a page and a picture of each algorithm
+docs: $(VENV)/installed-docs  ## the documentation, in docs/_build/index.html: draws what each algorithm does, runs the examples
 	$(RUN) -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build
 
 bench: $(VENV)/installed-test  ## time downhill2 beside torch and optax, where they are installed: 20 minutes
@@ -74,7 +79,7 @@ bench-full: $(VENV)/installed-test  ## the same with the rows that take very lon
 	$(RUN) -m benchmarks --full
 
 clean:  ## remove environments and caches
-	rm -rf .venv .venv-other .cache .hypothesis docs/_build docs/algorithms *.egg-info
+	rm -rf .venv .venv-other .cache .hypothesis docs/_build docs/algorithms docs/gallery *.egg-info
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found; install one, or name it: make PYTHON=/path/to/python" >&2; exit 1; }

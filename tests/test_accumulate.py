@@ -71,6 +71,14 @@ def test_float32_is_equal_to_rounding():
     np.testing.assert_allclose(small, large, rtol=2e-6)
 
 
+def test_jax_accumulates_on_its_device():
+    pytest.importorskip("jax")
+    opt, expected = build(accumulate=4, backend="jax"), build(accumulate=4)
+    for _ in range(2):  # the second run takes over what the first has left
+        np.testing.assert_allclose(train(opt, batch_size=2), train(expected, batch_size=2), rtol=1e-10)
+    assert isinstance(opt.params[0].get_value(), np.ndarray)
+
+
 def test_rows_count_with_their_weights():
     weights = np.random.default_rng(2).uniform(0.5, 2, size=23)
     x, y, q = pt.matrix("x"), pt.vector("y"), pt.vector("q")

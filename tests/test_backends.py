@@ -177,7 +177,7 @@ def test_a_check_in_the_graph_is_left_out_by_jax_and_told_of(caplog):
         *(pytest.param("numba", dtype, marks=default) for dtype in TOLERANCE),
         ("jax", "float32"),
         ("jax", "float64"),
-        ("c", "float32"),  # the other one would be twenty more files for g++
+        pytest.param("c", "float32", marks=pytest.mark.thorough),  # the other one would be twenty more files for g++
     ],
 )
 def test_a_run_is_the_same_on_every_backend(backend, dtype):

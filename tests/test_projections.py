@@ -256,6 +256,7 @@ def test_a_checkpoint_tells_projections_apart(tmp_path):
     assert run(problem(lambda W, b: {W: lambda x: x}))
 
 
+@pytest.mark.thorough
 @pytest.mark.default_mode
 def test_all_projections_are_in_the_default_mode_what_they_are_in_the_other():
     xs = [sample((4, 3), "float32", seed) for seed in range(3)]

@@ -229,6 +229,7 @@ def interruptions(draw):
 intervals = st.one_of(st.integers(1, 4), st.integers(1, 25).map("{} updates".format), st.just("0.001 s"))
 
 
+@pytest.mark.thorough
 @given(st.sampled_from(POOL), interruptions(), st.lists(intervals, min_size=5, max_size=5), st.integers(1, 3))
 @settings(max_examples=30)
 def test_any_number_of_interruptions_leaves_no_trace(name, stops, every, keep):

@@ -49,13 +49,14 @@ def interrupted(train, directory, **settings):
 
 
 @pytest.mark.default_mode
-@pytest.mark.parametrize("name", CONFIGURATIONS)
+@pytest.mark.parametrize("name", ["adam", *(pytest.param(n, marks=pytest.mark.thorough) for n in ("esgd", "momentum"))])
 def test_generated_functions_resume_exactly(name, tmp_path):
     train = training(name)
     whole = train.run()
     assert interrupted(train, tmp_path) == whole
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not pytensor.config.cxx, reason="needs a C++ compiler")
 def test_c_resumes_exactly(tmp_path):
     train = Training("sgd", "float32", noise=True, momentum=0.9)

@@ -404,6 +404,7 @@ def test_functions_that_are_no_rules_are_refused(f, options, kind, message, regi
 # -- in the mode that users run
 
 
+@pytest.mark.thorough
 @pytest.mark.default_mode
 def test_all_transforms_in_one_function_are_in_the_default_mode_what_they_are_in_the_other():
     common = {"learning_rate": 1, "centralize": True, "clip_adaptive": 0.1, "gradient_noise": 0.1}

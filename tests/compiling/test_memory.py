@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from generated import compiled, details
+from numba import types
 
 from downhill2.compiling import private
 
@@ -231,3 +233,18 @@ def test_a_new_array_is_bound_like_the_first(other: str) -> None:
     }[other]
     for array in (new, values, new):
         np.testing.assert_array_equal(f(array), np.asarray(array).sum(axis=0))
+
+
+def test_a_function_that_pytensor_runs_has_no_address() -> None:
+    x = pt.vector("x")
+    function = details(compiled([x], x + 1))
+    function._function = function._plain
+    with pytest.raises(ValueError, match="function must run as it was generated"):
+        function.address()
+
+
+def test_machine_code_that_is_nowhere_is_an_error() -> None:
+    nowhere = SimpleNamespace(get_pointer_to_function=lambda name: 0)
+    made = SimpleNamespace(library=nowhere, fndesc=SimpleNamespace(llvm_func_name="step"))
+    with pytest.raises(ValueError, match="the machine code of a function must have an address"):
+        private.address_of(SimpleNamespace(overloads={(types.int64,): made}))
