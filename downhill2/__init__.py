@@ -31,6 +31,7 @@ from .algorithms.mixtures import Adan, AdEMAMix, SimplifiedAdEMAMix
 from .algorithms.parameter_free import DAdaptAdamW, DoG, DoWG, Prodigy
 from .algorithms.regret import COCOB, FTRL, OptimisticAdam, OptimisticGD
 from .algorithms.schedule_free import ScheduleFree, ScheduleFreeAdamW
+from .algorithms.sgd import NoisySGD
 from .algorithms.sign import Lion, SignSGD, Signum
 from .algorithms.smorms3 import SMORMS3
 from .base import Optimizer, build
@@ -93,6 +94,7 @@ __all__ = [
     "MoMoAdam",
     "NAdam",
     "NAdamW",
+    "NoisySGD",
     "NonFiniteError",
     "NovoGrad",
     "Number",

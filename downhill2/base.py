@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -233,13 +234,34 @@ class Optimizer(Runs, Common):
         """Copies of the algorithm's state by name, as far as it was needed yet."""
         return self.context.store.values()
 
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write an HTML file about the runs: curves, settings, parameters, events, environment; it needs no network.
+
+        Parameters
+        ----------
+        path : path
+            The file. What was there stays until the report is whole.
+
+        Raises
+        ------
+        ImportError
+            If jinja2 or matplotlib is missing.
+        ValueError
+            If there was no run yet.
+        OSError
+            If the file cannot be written.
+        """
+        from .reporting import report
+
+        report.write(path, self)
+
     # -- just the graph
 
     def parts(self, layout: Layout) -> list[tuple[Rule, Layout]]:
         """Return the rules that update parameters, each with its own."""
         if self.groups:
             return self._groups.parts(layout)
-        return [] if self.hyper["frozen"] else [(self, layout)]
+        return [] if self.hyper["frozen"] else super().parts(layout)
 
     def evaluations(self, layout: Layout, point: Values) -> dict[Variable, Variable]:
         """Return what to evaluate in place of each parameter; empty if that is the parameter itself."""

@@ -211,6 +211,8 @@ SETTINGS = {
         "on_nonfinite='rollback' must have validations to go back to, got validate_every=None",
     ),
     "callbacks": ({"callbacks": [3]}, TypeError, "callbacks must be functions of an optimizer and a Record, got 3"),
+    "one callback": ({"callbacks": print}, TypeError, "callbacks must be a sequence of functions, got .* in a list"),
+    "progress": ({"progress": "bar"}, TypeError, "progress must be True, False or None, got 'bar'"),
 }
 
 
@@ -379,6 +381,27 @@ def test_state_that_a_checkpoint_does_not_need_begins_anew(tmp_path):
     assert resumed == whole
     assert velocities
     assert not any(b.strip(b"\0") for _, b in velocities.values())
+
+
+def test_what_only_a_callback_changes_of_a_symbolic_hyperparameter_goes_on(tmp_path):
+    w, x, scale = pytensor.shared(np.ones(3), name="w"), pt.matrix("x"), pytensor.shared(np.array(1.0), name="scale")
+    opt = downhill2.build("adam", ((x @ w - 1) ** 2).mean(), learning_rate=0.1 * scale, momentum=1 - 0.5**scale)
+
+    def halve(opt, record):
+        scale.set_value(scale.get_value() / 2)
+
+    def run(**given):
+        w.set_value(np.ones(3))
+        scale.set_value(np.array(1.0))
+        opt.reset()
+        data = [rows(10, 0)[0][:, :3]]
+        opt.minimize(data, rng=0, batch_size=4, callbacks=[halve], **{"max_epochs": 6, **given})
+        return plain(w.get_value()), scale.get_value().item(), records(opt.history)
+
+    whole = run()
+    run(checkpoint=tmp_path, max_epochs=3)
+    assert run(checkpoint=tmp_path, resume=True) == whole
+    assert "hyper.scale" in opt.state_dict()
 
 
 def test_a_generator_and_a_count_with_default_updates_go_on(tmp_path):
@@ -662,6 +685,26 @@ def test_a_history_that_cannot_be_written_for_a_while_is_whole_in_the_end(tmp_pa
     assert train.run(checkpoint=tmp_path) == whole
     assert "cannot write the history: [Errno 28] No space left on device; the run goes on" in caplog.text
     assert records(History.from_json_lines(tmp_path / "history.jsonl")) == whole["history"]
+
+
+@pytest.mark.parametrize(
+    "end", [{"patience": 0, "learning_rate": 0}, {"target": 1e9}, {"diverged": 2, "learning_rate": 10}]
+)
+def test_a_save_that_fails_after_the_last_record_is_told_by_one_of_its_own(end, tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    train, seen = training(), []
+    monkeypatch.setattr("downhill2.running.checkpoint.Directory.save", full)
+    train.run(checkpoint=tmp_path, validate_every=1, callbacks=[lambda opt, record: seen.append(record)], **end)
+    history = train.opt.history
+    assert history[-1].events == (
+        f"checkpoint after update {history[-1].updates} failed: [Errno 28] No space left on device",
+    )
+    assert not history[-1].train
+    assert not history[-1].validated
+    assert seen == list(history)[:-1]
+    assert list(History.from_json_lines(tmp_path / "history.jsonl")) == list(history)
 
 
 def test_a_history_that_can_never_be_written_does_not_hide_the_result(tmp_path, monkeypatch, caplog):

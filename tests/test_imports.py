@@ -18,7 +18,7 @@ DATA = (
     *("data.stretches", "data.sources", "data.files", "data.readahead", "data.cursor", "data.feeds"),
     *("data.streams", "data.supply", "dataset"),
 )
-GROUND = ("climate", "config", "symbolic", "compiling", "running", "data", "dataset")
+GROUND = ("climate", "config", "extras", "symbolic", "compiling", "running", "data", "dataset")
 NEIGHBOURS = {"running.functions": ("compiling", "config"), "dataset": ("data",)}
 LOOP = ("running.signals", "running.saving", "running.plateau", "running.stopping", "running.loop")
 ALGORITHMS = (
@@ -133,6 +133,38 @@ def test_an_algorithm_is_short(module):
     assert len(source.splitlines()) <= 450
 
 
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("reporting.trackers")])
+def test_trackers_stand_on_the_history(module):
+    known = ("reporting.trackers", "running.history", "running.loop", "extras")
+    assert not [m for m in imports(module) if not m.startswith(known)]
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("reporting.plots")])
+def test_pictures_stand_on_the_history_alone(module):
+    assert not [m for m in imports(module) if not m.startswith(("reporting.plots", "running.history", "extras"))]
+
+
+@pytest.mark.parametrize("module", ["reporting.report", "reporting.facts", "reporting.environment"])
+def test_the_report_stands_on_the_history_and_the_pictures(module):
+    known = ("reporting.facts", "reporting.environment", "reporting.plots", "running.history", "extras")
+    assert not [m for m in imports(module) if m != "reporting" and not m.startswith(known)]
+
+
+@pytest.mark.parametrize("module", ["reporting.progress", "reporting.screens", "reporting.status"])
+def test_progress_stands_on_nothing_but_its_parts(module):
+    assert imports(module) <= {"reporting", "reporting.screens", "reporting.status", "extras"}
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if room(m) == "tuning"])
+def test_tuning_stands_on_the_optimizer(module):
+    assert not outside(module, *GROUND, "base", "fitting", "schedules")
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if room(m) == "integrations"])
+def test_integrations_stand_on_the_optimizer(module):
+    assert not outside(module, *GROUND, "base", "fitting", "plugin")
+
+
 @pytest.mark.parametrize("module", ["first_order", "adaptive"])
 def test_the_old_paths_are_re_exports_only(module):
     assert not outside(module, "algorithms")
@@ -140,10 +172,14 @@ def test_the_old_paths_are_re_exports_only(module):
     assert {type(node) for node in tree.body} == {ast.Expr, ast.ImportFrom, ast.Assign}
 
 
-def test_only_the_facade_imports_algorithms_and_nothing_imports_the_facade():
+def test_only_the_facade_imports_algorithms_and_only_the_command_line_imports_the_facade():
     users = {m for m in MODULES if {room(x) for x in imports(m)} & {"algorithms", "first_order", "adaptive"}}
     assert {m for m in users if room(m) != "algorithms"} == set(FACADE)
-    assert not [m for m in MODULES if "" in imports(m)]
+    assert {room(m) for m in MODULES if "" in imports(m)} <= {"cli"}
+
+
+def test_nothing_stands_on_the_command_line():
+    assert [m for m in MODULES if "cli" in {room(x) for x in imports(m)} and room(m) != "cli"] == ["__main__"]
 
 
 def test_imports_have_no_cycle():

@@ -103,6 +103,10 @@ def test_a_rule_may_need_the_loss_and_the_norm_of_all_gradients():
     assert w.get_value().tolist() == [4 - 17.5, -17.5]
 
 
+def test_a_rule_alone_has_no_groups():
+    assert Rule(Context(Rule)).members == []
+
+
 def test_a_rule_without_a_direction_is_refused():
     class Nothing(Optimizer):
         pass

@@ -183,3 +183,14 @@ def test_a_second_signal_while_the_handlers_leave_waits_until_all_are_put_back(m
         signal.raise_signal(signal.SIGTERM)
     monkeypatch.undo()
     assert handlers() == former
+
+
+def test_handlers_that_an_ending_interpreter_has_taken_away_are_not_put_back(former, monkeypatch):
+    asking = Signals()
+    with asking.standing():
+        # what the interpreter returns for former handlers once its own are gone
+        monkeypatch.setattr(asking, "_former", dict.fromkeys(asking._former))
+        own = handlers()
+    assert handlers() == own
+    for number in signals._NUMBERS:
+        signal.signal(number, former[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,7 @@ class Fit:
         self.best = self.no_best()
         self.given: dict[str, float] = {}  # hyperparameters as they were given to the latest run
         self.left: dict[str, float] = {}  # and as it left them
+        self.busy: Callable[[str], AbstractContextManager[Any]] = nullcontext  # tells people what takes its time
         self._functions: dict[tuple[Any, ...], Compiled] = {}
         self._packs: dict[tuple[Variable, ...], Any] = {}
         self._optional: set[str] | None = None
@@ -141,7 +142,8 @@ class Fit:
         if key not in self._functions:
             self.check()
             self._log_compilation()
-            self._functions[key] = halves(self, feed, check) if self.accumulates else self._step(feed, check)
+            with self.busy("compiling the training step"):
+                self._functions[key] = halves(self, feed, check) if self.accumulates else self._step(feed, check)
         return renewed(self._functions[key])
 
     def _step(self, feed: Any, check: str) -> Compiled:
@@ -169,7 +171,8 @@ class Fit:
         if key not in self._functions:
             logger.info("compiling the evaluation")
             outputs = graph.replaced(list(monitors.values()), evaluated)
-            self._functions[key] = compiled(feed, outputs, {}, backend=self.backend)
+            with self.busy("compiling the evaluation"):
+                self._functions[key] = compiled(feed, outputs, {}, backend=self.backend)
         return renewed(self._functions[key])
 
     def magnitudes(self, feed: Any) -> Compiled:

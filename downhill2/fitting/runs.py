@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 from ..running.history import History
 from ..running.loop import Limits, Pair, Run
@@ -16,6 +17,9 @@ from .fit import Fit
 from .persistence import Persistent
 from .session import Session
 from .settings import NAMES, Feeding, Settings, evaluated_monitors
+
+if TYPE_CHECKING:
+    from ..reporting.progress import Display
 
 
 class Runs(Persistent):
@@ -128,11 +132,16 @@ class Runs(Persistent):
         backend : {'numba', 'c', 'jax', 'pytorch'}, PyTensor mode or its name, optional
             What compiles from now on. Default: as before.
         callbacks : sequence of callables
-            Called as ``f(opt, record)`` after each epoch and validation; may call ``opt.stop('why')``.
+            Called as ``f(opt, record)`` after each epoch and validation; may call ``opt.stop('why')``. One that has a
+            method ``close(opt)`` is closed when the run is over, however it ended. `downhill2.trackers` has ready ones.
         updates_per_call : int or 'auto'
             How many updates to make in one compiled call, where there is no data or arrays in memory; the numbers are
             the same to the bit. A signal, `max_seconds` and a time in `checkpoint_every` wait for the end of a call.
             Default ``'auto'``: as many as take about 0.2 s by an estimate from sizes, if one takes less than 1 ms.
+        progress : bool, optional
+            Show the run while it is on, and while functions are compiled: bars in a terminal, one output in a
+            notebook, else a line now and then on standard error. Needs rich. Default: `minimize` does in an
+            interactive terminal and in a notebook, if rich is there; `iterate` does not.
         **settings
             Hyperparameters to set first.
 
@@ -148,7 +157,8 @@ class Runs(Persistent):
         NonFiniteError
             When a loss, a gradient or a new value is not finite, unless `on_nonfinite` says otherwise.
         """
-        return self._begin(train, valid, max_updates, settings).iterate()
+        run, display = self._begin(train, valid, max_updates, settings)
+        return run.iterate() if display is None else display.shown(run.iterate())
 
     def minimize(self, train: Any = None, valid: Any = None, max_updates: int | None = None, **settings: Any) -> Pair:
         """Run to the end.
@@ -170,7 +180,9 @@ class Runs(Persistent):
         NonFiniteError
             As `iterate`.
         """
-        return self._begin(train, valid, max_updates, settings, must_end=True).drain()
+        run, display = self._begin(train, valid, max_updates, settings, must_end=True)
+        with display or nullcontext():
+            return run.drain()
 
     def evaluate(
         self, dataset: Any, batch_size: int = 32, loss: Variable = None, monitors: Pairs | None = None
@@ -240,8 +252,8 @@ class Runs(Persistent):
 
     def _begin(
         self, train: Any, valid: Any, max_updates: int | None, given: dict[str, Any], must_end: bool = False
-    ) -> Run:
-        """Check everything, then set hyperparameters, compile and put the run together."""
+    ) -> tuple[Run, Display | None]:
+        """Check everything, then set hyperparameters, compile and put the run together; also what shows it."""
         fit, rest = self.fit, {"max_updates": max_updates, **given}
         settings = Settings.taken_from(rest)
         if must_end:
@@ -256,9 +268,20 @@ class Runs(Persistent):
         with self.hyper.tried(parsed), fit.tried(settings.backend):
             fit.check()
             monitors = settings.monitors(fit.problem, fit.monitors)  # of hyperparameters as they are now
-            session = Session(fit, settings, monitors, data, valid_data, self.history, self, not must_end)
-            self._run = session.run()
-        return self._run
+            display = self._display(settings, must_end)
+            session = Session(fit, settings, monitors, data, valid_data, self.history, self, not must_end, display)
+            with display or nullcontext():
+                self._run = session.run()
+        return self._run, display
+
+    def _display(self, settings: Settings, must_end: bool) -> Display | None:
+        """Return what shows the run, if it is to be shown: by default, one that nobody goes through epoch by epoch."""
+        wanted = settings.progress
+        if wanted is False or (wanted is None and not must_end):
+            return None
+        from ..reporting import progress
+
+        return progress.display(wanted, type(self).__name__, settings.limits, self.hyper.present_numbers)
 
     def _check_reach(self, parsed: Mapping[str, Any]) -> None:
         """Raise if a hyperparameter depends on an input that a run cannot feed."""

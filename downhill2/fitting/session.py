@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 from .. import climate
+from ..dataset import Feed
 from ..running.functions import Steps, averages
 from ..running.history import History
-from ..running.loop import Record, Run
+from ..running.loop import Pair, Record, Run
 from ..running.plateau import ReduceOnPlateau
 from ..running.stopping import Progress
 from ..running.windows import Windows
 from ..symbolic.graph import Variable
+from . import callbacks
 from .archive import Archive
 from .faults import Faults
 from .fit import Fit
 from .settings import Settings
 
+if TYPE_CHECKING:
+    from ..reporting.progress import Display
+
 logger = climate.get_logger("downhill2")
+
+
+def drive(fit: Fit, feed: Feed, check: str = "gradients", count: int | None = None) -> Steps | Windows:
+    """Compile the training step and return what makes updates: of a batch each, or of several.
+
+    `check` is as for a `Guard`, `count` how many updates to make in a call, as for `Steps`.
+    """
+    current, monitors = fit.current(feed, check), list(fit.monitors)
+    return Windows(current, monitors, feed) if fit.accumulates else Steps(current, monitors, feed, count)
 
 
 class Session:
@@ -37,6 +52,8 @@ class Session:
         What callbacks are given.
     watched : bool
         Whether the caller sees the variables after each epoch.
+    display : Display, optional
+        What shows the run.
     """
 
     def __init__(
@@ -49,46 +66,49 @@ class Session:
         history: History,
         owner: Any,
         watched: bool,
+        display: Display | None = None,
     ) -> None:
         self._watched = watched or bool(settings.callbacks)
         self._fit, self._settings, self._monitors = fit, settings, dict(monitors)
         self._train, self._valid, self._history, self._owner = train, valid, history, owner
         self._faults = Faults(settings.guard, fit, train, self._go_back)
-        self._best = fit.no_best()
+        self._best, self._display = fit.no_best(), display
         self._archive = Archive(fit, settings, train, self._best, history, self._monitors.values())
         fit.best = self._best  # not before: a run that is refused leaves that of the one before
+        fit.busy = nullcontext if display is None else display.busy
 
     def run(self) -> Run:
         """Compile what is needed and return the loop."""
-        fit, archive, settings, steps = self._fit, self._archive, self._settings, self._steps()
+        fit, archive, settings = self._fit, self._archive, self._settings
+        steps = drive(fit, self._train, settings.guard.check, settings.calls.count)
         if settings.limits.validate_every:
             fit.evaluation(self._valid, self._monitors)
+        step, validate, report = self._shown(steps)
         run = Run(
             settings.limits,
-            step=steps,
-            validate=self._validate,
+            step=step,
+            validate=validate,
             keep=self._settled(lambda: self._keep(run.progress)),
             restore=self._settled(lambda: fit.restore(self._best)),
             fault=self._settled(lambda progress: self._faults.meet(progress, steps.latest, steps.loss, run.note)),
-            report=self._report,
+            report=report,
             hyper=self._numbers,
             reduce=self._reduce,
             tick=self._tick,
             save=archive.saver and self._settled(archive.saver),
             every=settings.saving.every(),
-            finish=self._settled(archive.close),
+            finish=self._settled(self._finish),
             progress=archive.progress,
             recorded=archive.recorded,
         )
+        if self._display is not None:
+            self._display.follow(run.progress, self._train, fit.rule.hyper["accumulate"])
         return run
 
-    def _steps(self) -> Steps | Windows:
-        """Return what makes updates: of a batch each, or of several."""
-        fit, settings = self._fit, self._settings
-        current, monitors = fit.current(self._train, settings.guard.check), list(fit.monitors)
-        if fit.accumulates:
-            return Windows(current, monitors, self._train)
-        return Steps(current, monitors, self._train, settings.calls.count)
+    def _shown(self, steps: Steps | Windows) -> tuple[Any, Any, Any]:
+        """Return what makes updates, validates and reports, with somebody looking on if there is a display."""
+        calls = steps, self._validate, self._report
+        return calls if self._display is None else self._display.watched(*calls)
 
     def _settled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a function that finds arrays of NumPy in all variables, wherever updates are made."""
@@ -144,8 +164,22 @@ class Session:
         self._history.append(record)
         self._archive.append(record)
         self._log(record)
-        for callback in self._settings.callbacks:
-            callback(self._owner, record)
+        callbacks.call(self._settings.callbacks, self._owner, record)
+
+    def _finish(self, progress: Progress, pair: Pair | None) -> None:
+        if pair is not None and progress.events:  # of a save that failed after the last record
+            self._tell_late(progress)
+        self._archive.close(progress, pair)
+        callbacks.close(self._settings.callbacks, self._owner, whole=pair is not None)
+
+    def _tell_late(self, progress: Progress) -> None:
+        """Put what no record has told of into one of its own; callbacks have seen their last."""
+        p, events = progress, tuple(progress.events)
+        stands = p.epoch, p.updates, p.seconds
+        record = Record(*stands, {}, dict(p.validation), False, False, self._numbers(), 0.0, events)
+        self._history.append(record)
+        self._archive.append(record)
+        p.events = []
 
     def _log(self, record: Record) -> None:
         if not logger.isEnabledFor(climate.INFO):

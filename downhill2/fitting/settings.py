@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,7 @@ class Settings:
     callbacks: tuple[Callable[[Any, Record], None], ...]
     backend: Any
     calls: Calls
+    progress: bool | None
 
     @classmethod
     def taken_from(cls, given: dict[str, Any]) -> Settings:
@@ -131,13 +132,13 @@ class Settings:
         calls = Calls(**of[4])
         if guard.on_nonfinite == "rollback" and limits.validate_every is None:
             raise ValueError("on_nonfinite='rollback' must have validations to go back to, got validate_every=None")
-        callbacks = tuple(given.pop("callbacks", ()))
-        for f in callbacks:
-            if not callable(f):
-                raise TypeError(f"callbacks must be functions of an optimizer and a Record, got {f!r}")
+        callbacks = _callbacks(given.pop("callbacks", ()))
         valid = given.pop("valid_loss", None), given.pop("valid_monitors", None)
         backends.check(backend := given.pop("backend", None))
-        return cls(limits, feeding, guard, saving, *valid, callbacks, backend, calls)
+        progress = given.pop("progress", None)
+        if progress is not None and not isinstance(progress, bool):
+            raise TypeError(f"progress must be True, False or None, got {progress!r}")
+        return cls(limits, feeding, guard, saving, *valid, callbacks, backend, calls, progress)
 
     def check_end(self) -> None:
         """Raise ValueError if nothing can end the run."""
@@ -173,11 +174,21 @@ def evaluated_monitors(
     return out
 
 
+def _callbacks(given: Any) -> tuple[Callable[[Any, Record], None], ...]:
+    if not isinstance(given, Iterable):
+        raise TypeError(f"callbacks must be a sequence of functions, got {given!r}; put a single one in a list")
+    callbacks = tuple(given)
+    for f in callbacks:
+        if not callable(f):
+            raise TypeError(f"callbacks must be functions of an optimizer and a Record, got {f!r}")
+    return callbacks
+
+
 def _check_reported(monitor: str, reported: Mapping[str, Mapping[str, Variable]]) -> None:
     known = [f"{group}.{name}" for group, names in reported.items() for name in names]
     if monitor not in known:
         raise ValueError(f"monitor of reduce_on_plateau must be one of {', '.join(known)}, got {monitor!r}")
 
 
-OTHERS = ("valid_loss", "valid_monitors", "callbacks", "backend")
+OTHERS = ("valid_loss", "valid_monitors", "callbacks", "backend", "progress")
 NAMES = (*(f.name for kind in KINDS for f in dataclasses.fields(kind)), *OTHERS)

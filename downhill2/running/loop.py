@@ -65,8 +65,8 @@ class Record:
     seconds : float
         From the run's beginning to the last update.
     train : dict of str to float
-        Averages of the monitors over the epoch's updates. Empty for a validation that stands alone: before
-        the first update, and after the caller has closed the run.
+        Averages of the monitors over the epoch's updates. Empty for what stands alone: a validation before the first
+        update or after the caller has closed the run, a save that failed at the end.
     valid : dict of str to float
         Monitors of the latest validation; empty if there was none.
     validated : bool
@@ -281,8 +281,8 @@ class Run:
         p, every = self.progress, self._every
         why = self._reason() if p.is_open else None  # of a run that goes on
         while not p.ended and why is None:
-            p.ended = self._advance()
-            if (every.updates and p.updates % every.updates == 0) or self._clock() >= self._alarm:
+            before, p.ended = p.updates, self._advance()
+            if (every.updates and p.updates % every.updates == 0 < p.updates - before) or self._clock() >= self._alarm:
                 self._note_save()
                 self._save_once()
             why = self._reason()

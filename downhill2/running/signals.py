@@ -82,7 +82,8 @@ class Signals:
     def _put_back(self) -> None:
         while self._former:
             number, handler = self._former.popitem()
-            _exchange(number, handler)
+            if handler is not None:  # of an interpreter that ends, which has taken all handlers away
+                _exchange(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.asked is None:
