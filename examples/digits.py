@@ -41,15 +41,12 @@ def log_probabilities(x, network):
     return pt.special.log_softmax(x, axis=1)
 
 
-def draw(curve, path):
+def draw(history, path):
     """Loss and accuracy of every epoch, in training and in validation."""
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    names = {"loss": "loss (in training, of noisy images)", "accuracy": "accuracy"}
-    for axes, name in zip(figure.subplots(1, 2), names, strict=True):
-        for monitors, label in zip(zip(*curve, strict=True), ["training", "validation"], strict=True):
-            axes.plot(range(1, len(curve) + 1), [m[name] for m in monitors], label=label)
-        axes.set(xlabel="epoch", ylabel=names[name], yscale="log" if name == "loss" else "linear")
-        axes.legend(frameon=False)
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    for axes, monitor in zip(figure.subplots(1, 2), ["loss", "accuracy"], strict=True):
+        downhill2.plots.learning_curves(history, monitor, axes)
+    figure.axes[0].set_ylabel("loss (in training, of noisy images)")
     figure.savefig(path, dpi=100)
 
 
@@ -69,8 +66,8 @@ def main(path="digits.png"):
     opt = downhill2.build("adam", loss, updates={noise_rng: next_rng}, monitors={"accuracy": accuracy})
     settings = dict(learning_rate=lambda updates: 0.005 / (1 + updates / 500), rng=rng)
     stopping = dict(valid_loss=valid_loss, validate_every=1, patience=10)
-    curve = list(opt.iterate(train, valid, **settings, **stopping))
-    draw(curve, path)
+    opt.minimize(train, valid, **settings, **stopping)
+    draw(opt.history, path)
     print(f"learning curve: {path}")
     print(f"test accuracy {opt.evaluate(test)['accuracy']:.3f}")
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from .loop import Record
 
-__all__ = ["History", "HistoryFile"]
+__all__ = ["History", "HistoryFile", "csv_cells"]
 
 _log = logging.getLogger("downhill2")
 
@@ -134,6 +134,12 @@ class History(Sequence[Record]):
         # A copy: an array that shared memory with the column would not let it grow.
         return np.array(column)
 
+    def plot(self, monitor: str = "loss", ax: Any = None, **how: Any) -> Any:
+        """Draw the learning curves; return the axes. See `downhill2.plots.learning_curves`, which takes `how` too."""
+        from ..reporting import plots
+
+        return plots.learning_curves(self, monitor, ax, **how)
+
     def to_pandas(self) -> Any:
         """Return a pandas.DataFrame with these columns. What a record lacks is NaN."""
         import pandas as pd  # type: ignore[import-untyped, import-not-found, unused-ignore]
@@ -149,7 +155,7 @@ class History(Sequence[Record]):
         with open(path, "w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, self.columns)
             table.writeheader()
-            table.writerows({name: json.dumps(value) for name, value in _cells(record).items()} for record in self)
+            table.writerows(map(csv_cells, self))
 
     def to_json_lines(self, path: str | os.PathLike[str]) -> None:
         """Write a file with a line of JSON for each record, as `HistoryFile` does while a run goes on."""
@@ -322,6 +328,11 @@ def _cells(record: Record) -> dict[str, Any]:
     for group in _GROUPS:
         cells |= {f"{group}.{name}": float(value) for name, value in getattr(record, group).items()}
     return {**cells, "events": list(record.events)}
+
+
+def csv_cells(record: Record) -> dict[str, str]:
+    """Return a record as a line of `History.to_csv` has it, by the name of the column."""
+    return {name: json.dumps(value) for name, value in _cells(record).items()}
 
 
 def _from_cells(cells: Mapping[str, Any]) -> Record:

@@ -1,0 +1,177 @@
+"""Where pictures are drawn, and in which colours: axes, legends, scales."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from ...extras import need
+
+# Okabe and Ito (2008), "Color universal design", without the yellow, which is too light for a line on white.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+RAW = 0.3
+"""The opacity of what was smoothed; bands have half of it."""
+
+LONGEST = 40
+"""Characters of a name in a legend."""
+
+HANDLE, LETTER, LINE = 0.5, 0.062, 0.2
+"""Inches that an entry of a legend takes: beside its text, for each letter of it, and from one to the next."""
+
+DECADES = 1.3
+"""From this ratio of highest to lowest on, as a power of ten, an axis is logarithmic if nobody says otherwise."""
+
+
+def style(i: int) -> dict[str, Any]:
+    """Return colour and marker of the curve number `i`; 49 of them differ."""
+    n = len(COLORS)
+    return {"color": COLORS[i % n], "marker": MARKERS[(i + i // n) % n], "markersize": 4, "linewidth": 1.4}
+
+
+def few(n: int, i: int = 0, many: int = 12) -> tuple[int, int]:
+    """Return which of `n` points have a marker: about `many` at most, aside from those of the other curves than `i`."""
+    every = max(1, -(-n // many))
+    return i * every // 3 % every, every
+
+
+def axes(ax: Any, size: tuple[float, float] = (6.4, 4.4)) -> Any:
+    """Return the axes to draw in: those given, checked, or new ones.
+
+    Raises
+    ------
+    TypeError
+        If `ax` is something else, or has other than straight coordinates.
+    """
+    return figure(size).subplots() if ax is None else check_axes("ax", ax)
+
+
+def check_axes(name: str, ax: Any) -> Any:
+    """Return given axes, or raise TypeError."""
+    if not isinstance(ax, need("matplotlib.axes", "plot").Axes):
+        raise TypeError(f"{name} must be an Axes of matplotlib, got {ax!r}")
+    if ax.name != "rectilinear":
+        raise TypeError(f"{name} must be an Axes with straight coordinates, got {ax.name} ones")
+    return ax
+
+
+def figure(size: tuple[float, float]) -> Any:
+    """Return a new figure of so many inches, one of pyplot's where its user would look for it there."""
+    if _is_shown():
+        return need("matplotlib.pyplot", "plot").figure(figsize=size, layout="constrained")
+    return need("matplotlib.figure", "plot").Figure(figsize=size, layout="constrained")
+
+
+def _is_shown() -> bool:
+    ipython = sys.modules.get("IPython")
+    return "matplotlib.pyplot" in sys.modules or (ipython is not None and ipython.get_ipython() is not None)
+
+
+def second(name: str, given: Any) -> Any:
+    """Return the axes given for a second panel beside those of the caller; None for none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no axes, or are to be made here.
+    """
+    if given is True:
+        raise ValueError(f"{name} must be axes to draw in, or False, where ax is given, got True")
+    return None if given is None or given is False else check_axes(name, given)
+
+
+def label(text: str) -> str:
+    """Return a name as matplotlib takes it: not as mathematics, nor as what a legend leaves out, and not too long."""
+    return f"{' ' if text.startswith('_') else ''}{shortened(text, LONGEST)}".replace("$", r"\$")
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of so many characters at most: its beginning and its end, as names often differ in either."""
+    if len(text) <= most:
+        return text
+    return f"{text[: (most - 1) // 2]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - most // 2 :]}"
+
+
+def legend(ax: Any) -> None:
+    """Name the curves above the axes, or, if that takes many lines, to the right of them: never over data."""
+    handles, labels = ax.get_legend_handles_labels()
+    if not labels:
+        return
+    place = ax.get_position()
+    inches, tall = place.width * ax.figure.get_figwidth(), place.height * ax.figure.get_figheight()
+    labels = [shortened(text, _letters(inches)) for text in labels]
+    widths = [HANDLE + LETTER * len(text) for text in labels]
+    columns = len(labels) if sum(widths) < inches else max(1, int(inches / max(widths)))
+    look: dict[str, Any] = {"frameon": False, "fontsize": "small", "columnspacing": 1.2}
+    if len(labels) <= max(5, 3 * columns):
+        ax.legend(handles, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, **look)
+        return
+    rows = max(3, int(tall / LINE))
+    title = f"the first {rows} of {len(labels)}" if rows < len(labels) else None
+    labels = [shortened(text, _letters(inches / 2)) for text in labels[:rows]]
+    ax.legend(handles[:rows], labels, loc="upper left", bbox_to_anchor=(1, 1), title=title, **look)
+
+
+def _letters(inches: float) -> int:
+    """Return how many letters of an entry there is room for."""
+    return max(6, int((inches - HANDLE) / LETTER))
+
+
+def check_log(log: Any) -> None:
+    """Raise for what says of no axis whether it is logarithmic."""
+    if not (log is None or isinstance(log, bool) or (isinstance(log, str) and log in ("x", "y", "xy"))):
+        raise ValueError(f"log must be None, True, False, 'x', 'y' or 'xy', got {log!r}")
+
+
+def scale(ax: Any, log: Any, values: Iterable[Any]) -> None:
+    """Make the axes logarithmic that `log` says, and the vertical one of itself where `values` span decades."""
+    known = np.concatenate([np.ravel(v) for v in values])
+    known = known[np.isfinite(known)]
+    if log is None:
+        log = bool(known.size and known.min() > 0 and decades(known) > DECADES)
+    if log is True or (isinstance(log, str) and "y" in log):
+        if not (known > 0).any():
+            raise ValueError(f"log must be False for values of which none is positive, got {log!r}")
+        ax.set_yscale("log", nonpositive="mask")
+        readable(ax.yaxis, decades(known[known > 0]))
+    if isinstance(log, str) and "x" in log:
+        ax.set_xscale("log", nonpositive="mask")
+        ax.xaxis.set_major_formatter("{x:g}")
+
+
+def decades(values: Any) -> float:
+    """Return the ratio of the highest to the lowest of positive values, as a power of ten."""
+    return float(np.log10(values.max()) - np.log10(values.min()))
+
+
+def readable(axis: Any, span: float) -> None:
+    """Give a logarithmic axis of few decades numbers between the powers of ten, none of them like ``2 x 10^-1``."""
+    ticker = need("matplotlib.ticker", "plot")
+    if span < 0.7:
+        axis.set_major_locator(ticker.MaxNLocator(5))
+        axis.set_minor_locator(ticker.NullLocator())
+    elif span < 2:
+        axis.set_minor_locator(ticker.LogLocator(subs=range(2, 10)))
+        axis.set_minor_formatter(lambda v, _: f"{v:g}" if f"{v:e}"[0] in "25" else "")
+    if span < 4:
+        axis.set_major_formatter("{x:g}")
+
+
+def clock(ax: Any, label: str) -> None:
+    """Tell along the horizontal axis what stands there; of epochs and updates there are no halves."""
+    ax.set_xlabel(label)
+    if ax.get_xscale() == "linear" and label in ("epoch", "updates"):
+        ax.xaxis.get_major_locator().set_params(integer=True)
+
+
+def check_fraction(name: str, value: Any) -> float:
+    """Return a number in [0, 1), or raise."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not 0 <= float(value) < 1:
+        raise ValueError(f"{name} must be in [0, 1), got {value!r}")
+    return float(value)

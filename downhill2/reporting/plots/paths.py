@@ -1,0 +1,182 @@
+"""The path of an algorithm over the contours of a loss of two numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import canvas
+
+Array = NDArray[np.float64]
+Loss = Callable[[Array, Array], Any]
+Limits = tuple[float, float] | None
+
+
+def path(
+    points: Any,
+    loss: Loss | None = None,
+    ax: Any = None,
+    *,
+    updates: int = 100,
+    minimum: Any = None,
+    xlim: Limits = None,
+    ylim: Limits = None,
+) -> Any:
+    """Draw the path of one or several algorithms over the contours of a loss of two numbers.
+
+    Parameters
+    ----------
+    points : array of shape (n, 2), Optimizer, or mapping of str to these
+        Where the algorithm was, from its start to its end. An optimizer is asked to make updates from where it is, and
+        set back afterwards: it must have two numbers for parameters (one vector or two scalars), and no inputs.
+    loss : callable, optional
+        ``loss(x, y)`` returns the loss at each place of two arrays of one shape. Default: that of the optimizer.
+    ax : matplotlib Axes, optional
+        Where to draw. Default: in a new picture.
+    updates : int
+        How many updates an optimizer makes. Default 100.
+    minimum : pair of float, optional
+        A place to mark as the minimum.
+    xlim, ylim : pair of float, optional
+        What to show. Default: the path, with room around it.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    TypeError, ValueError
+        For points that are none, an optimizer of something else, and other wrong arguments.
+
+    Examples
+    --------
+    >>> from downhill2 import plots
+    >>> ax = plots.path([[2.0, 1.0], [1.0, 0.0], [0.1, 0.0]], lambda x, y: x**2 + 4 * y**2)
+    """
+    if isinstance(updates, bool) or not isinstance(updates, int):
+        raise TypeError(f"updates must be an int, got {updates!r}")
+    if updates < 1:
+        raise ValueError(f"updates must be at least 1, got {updates}")
+    named = points if isinstance(points, Mapping) else {"": points}
+    if not named:
+        raise ValueError(f"points must have a path, got {points!r}")
+    side = 201 if loss is not None else 81  # the loss of an optimizer is asked for each place by itself
+    if loss is None:
+        loss = next((_loss_of(p) for p in named.values() if hasattr(p, "get_updates")), None)
+    if not callable(loss):
+        raise TypeError(f"loss must be a function of two arrays, got {loss!r}")
+    paths = {str(name): _walked(p, updates) for name, p in named.items()}
+    ax = canvas.axes(ax)
+    _draw_contours(ax, loss, side, *_limits(paths, minimum, xlim, ylim))
+    _draw_paths(ax, paths, minimum)
+    if [*paths] != [""]:
+        canvas.legend(ax)
+    return ax
+
+
+def _walked(points: Any, updates: int) -> Array:
+    """Return the points of a path, checked; an optimizer makes them."""
+    found = _walk(points, updates) if hasattr(points, "get_updates") else _numbers(points)
+    if found.ndim != 2 or found.shape[1] != 2 or not len(found):
+        raise ValueError(f"points must have shape (n, 2), got {found.shape}")
+    if not np.isfinite(found).all(axis=1).any():
+        raise ValueError("points must have a finite one, got none")
+    return found
+
+
+def _numbers(points: Any) -> Array:
+    try:
+        return np.asarray(points, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"points must be an array of shape (n, 2) or an Optimizer, got {points!r}") from error
+
+
+def _draw_contours(ax: Any, loss: Loss, side: int, xlim: tuple[float, float], ylim: tuple[float, float]) -> None:
+    """Draw lines of equal loss: dense where it is low, as the valleys are what algorithms differ in."""
+    x, y = np.meshgrid(np.linspace(*xlim, side), np.linspace(*ylim, side))
+    with np.errstate(all="ignore"):  # a loss may be infinite where no path leads
+        height = np.broadcast_to(np.asarray(loss(x, y), dtype=float), x.shape)
+    known = height[np.isfinite(height)]
+    if known.size and known.max() > known.min():
+        levels = known.min() + (known.max() - known.min()) * np.geomspace(1e-4, 0.8, 14)
+        height = np.ma.masked_invalid(height)
+        ax.contour(x, y, height, levels=levels, colors="0.75", linewidths=0.6)
+    ax.set(xlim=xlim, ylim=ylim, xlabel="$x_0$", ylabel="$x_1$")
+
+
+def _draw_paths(ax: Any, paths: Mapping[str, Array], minimum: Any) -> None:
+    for i, (name, points) in enumerate(paths.items()):
+        look = {**canvas.style(i), "markersize": 3.5, "markeredgewidth": 0, "linewidth": 1}
+        every = canvas.few(len(points), i, 25) if len(paths) > 1 else 1
+        ax.plot(*points.T, **look, markevery=every, label=canvas.label(name))
+        ax.plot(*points[-1], **{**look, "markersize": 7}, zorder=4)
+    starts = np.unique([p[0] for p in paths.values()], axis=0)
+    marks = {"linestyle": "none", "markeredgecolor": "black", "zorder": 4}
+    ax.plot(*starts.T, marker="o", color="white", label="start", **marks)
+    if minimum is not None:
+        ax.plot(*minimum, marker="*", markersize=11, color="black", label="minimum", **marks)
+
+
+def _limits(paths: Mapping[str, Array], minimum: Any, xlim: Limits, ylim: Limits) -> list[tuple[float, float]]:
+    """Return what to show: the places given, or all points, with a sixth of their extent around them."""
+    places = np.concatenate([*paths.values(), np.reshape([] if minimum is None else minimum, (-1, 2))])
+    places = places[np.isfinite(places).all(axis=1)]
+    low, high = places.min(axis=0), places.max(axis=0)
+    room = np.where(high > low, (high - low) / 6, 1.0)
+    around = zip(low - room, high + room, strict=True)
+    return [given or (float(a), float(b)) for given, (a, b) in zip((xlim, ylim), around, strict=True)]
+
+
+# -- paths of an optimizer
+
+
+def _check(opt: Any) -> None:
+    """Raise unless it is a loss of two numbers alone."""
+    sizes = [p.get_value(borrow=True).size for p in opt.params]
+    if sum(sizes) != 2:
+        raise ValueError(f"points must be of an optimizer with two numbers for parameters, got {sum(sizes)}")
+    if opt.inputs:
+        raise ValueError(f"points must be of an optimizer whose loss needs no data, got inputs {opt.inputs}")
+
+
+def _walk(opt: Any, updates: int) -> Array:
+    """Make updates and set everything back; return what is evaluated before, between and after them."""
+    import pytensor
+
+    _check(opt)
+    new, evaluated = opt.get_updates(), opt.fit.evaluated()
+    look = pytensor.tensor.concatenate([evaluated.get(p, p).ravel() for p in opt.params])
+    step = pytensor.function([], look, updates=new, mode="FAST_COMPILE")
+    before = [(variable, variable.get_value()) for variable, _ in new]
+    try:
+        return np.array([step() for _ in range(updates + 1)], dtype=float)
+    finally:
+        for variable, value in before:
+            variable.set_value(value)
+
+
+def _loss_of(opt: Any) -> Loss:
+    """Return the loss of an optimizer as a function of its two numbers."""
+    import pytensor
+
+    _check(opt)
+    stand_ins = {p: p.type() for p in opt.params}
+    loss = pytensor.graph.clone_replace(opt.fit.problem.loss, stand_ins)
+    function = pytensor.function([*stand_ins.values()], loss, mode="FAST_COMPILE", on_unused_input="ignore")
+    function.trust_input = True  # they are made to fit, and thousands
+
+    def at(x: float, y: float) -> Any:
+        flat, values = [x, y], []
+        for p in stand_ins:
+            n = p.get_value(borrow=True).size
+            values.append(np.reshape(flat[:n], p.get_value(borrow=True).shape).astype(p.dtype))
+            flat = flat[n:]
+        return function(*values)
+
+    return np.vectorize(at, otypes=[float])

@@ -1,0 +1,168 @@
+"""The report of a run: one HTML file that needs no network."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import io
+import math
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any, TextIO
+
+from ..extras import need
+from . import facts
+from .environment import environment, libraries
+
+__all__ = ["write"]
+
+MOST_PICTURES = 12
+SIZE = (4.8, 3.8)
+"""Inches of a picture: small enough for its letters to be read on a telephone."""
+
+
+def write(target: str | os.PathLike[str], source: Any) -> None:
+    """Write the report of a run: curves, monitors, settings, parameters, events and environment.
+
+    Parameters
+    ----------
+    target : path
+        The HTML file. What was there stays until the report is whole.
+    source : Optimizer, History or path
+        The run. A path names a checkpoint directory or the file of a history: comma-separated values if it ends in
+        ``.csv``, else JSON lines. What a history alone does not tell is left out.
+
+    Raises
+    ------
+    ImportError
+        If jinja2 or matplotlib is missing.
+    TypeError, ValueError
+        If the source is something else, or there are no records.
+    OSError
+        If the source cannot be read, or the target not be written.
+    """
+    if not isinstance(target, str | os.PathLike):
+        raise TypeError(f"target must be the path of a file, got {target!r}")
+    jinja2 = need("jinja2", "report")
+    need("matplotlib", "report")
+    known = facts.known_of(source)
+    look = {"autoescape": True, "undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    template = jinja2.Environment(**look)
+    template.filters["number"] = number
+    text = resources.files(__package__).joinpath("report.html").read_text("utf-8")
+    page = template.from_string(text).render(_contents(known))
+    with _replacing(Path(target)) as file:
+        file.write(page)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[TextIO]:
+    """Open a file that takes the place of another at the end, or goes if there is an error."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "x", encoding="utf-8") as file:
+            yield file
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _contents(known: facts.Facts) -> dict[str, Any]:
+    """Return what the template tells."""
+    history = known.history
+    shown, left_out = facts.events(history)
+    return {
+        "title": " ".join(part for part in (f"{known.algorithm or ''} run".strip().capitalize(), known.name) if part),
+        "written": datetime.datetime.now().strftime("%Y-%m-%d %H:%M"),
+        "summary": _summary(known),
+        "pictures": _pictures(history),
+        "monitors": facts.monitors(history),
+        "hyper": facts.changes(known),
+        "settings": known.settings,
+        "groups": known.groups,
+        "params": known.params,
+        "total": sum(math.prod(p.shape) for p in known.params),
+        "which": known.which,
+        "events": shown,
+        "left_out": left_out,
+        "environment": environment() | (libraries() if known.here else {}),
+        "here": known.here,
+    }
+
+
+def _summary(known: facts.Facts) -> list[tuple[str, str, str]]:
+    """Return the most important in a few words: what, how much, and a remark."""
+    last, best = known.history[-1], facts.best(known.history)
+    rows = [
+        ("stopped by", number(known.stopped), known.state),
+        ("epochs", number(last.epoch), ""),
+        ("updates", number(last.updates), ""),
+        ("time", duration(last.seconds), _speed(known.history)),
+    ]
+    if best and "loss" in best.valid:
+        rows.append(("best validation loss", number(best.valid["loss"]), f"epoch {best.epoch}"))
+    return rows
+
+
+def _speed(history: Any) -> str:
+    speeds = history["rows_per_second"]
+    speeds = speeds[speeds > 0]
+    return f"{number(float(sorted(speeds)[len(speeds) // 2]))} rows/s" if len(speeds) else ""
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it: 3.21 s, 5 min 12 s, 2 h 05 min."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def number(value: Any) -> str:
+    """Return a value as a table shows it: floats to five digits, what there is not as a dash."""
+    if value is None:
+        return "\N{EN DASH}"
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)
+
+
+# -- pictures
+
+
+def _pictures(history: Any) -> list[tuple[str, str]]:
+    """Return what each picture shows, and the picture as an address that holds it."""
+    from . import plots
+    from .plots.series import monitors
+
+    names = [name for name in monitors(history) if not name.startswith("grad(")][:MOST_PICTURES]
+    found = []
+    for name in names:
+        rate = name == names[0] and "hyper.learning_rate" in history.columns
+        above, *below = _panels(rate)
+        plots.learning_curves(history, name, above, rate=below[0] if rate else False)
+        found.append((f"{name}, with the learning rate" if rate else name, _address(above.figure)))
+    if any(c.startswith("train.grad(") for c in history.columns):
+        found.append(("norms of the gradients", _address(plots.gradient_norms(history, *_panels(False)).figure)))
+    return found
+
+
+def _panels(rate: bool) -> list[Any]:
+    """Return the axes of a new picture, with those of the rate below; it is not one of pyplot's."""
+    figure = need("matplotlib.figure", "report").Figure(figsize=SIZE, layout="constrained")
+    if not rate:
+        return [figure.subplots()]
+    return list(figure.subplots(2, 1, sharex=True, height_ratios=[3, 1]))
+
+
+def _address(figure: Any) -> str:
+    """Return a picture as a data URI: as an image, its identifiers cannot clash with those of another."""
+    file = io.BytesIO()
+    figure.savefig(file, format="svg", metadata={"Date": None})
+    return f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode()}"
