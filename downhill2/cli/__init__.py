@@ -1,0 +1,118 @@
+"""The command line: ``downhill2``, or ``python -m downhill2``.
+
+Exit codes: 0 done; 1 something failed, or `doctor` found something broken; 2 the command line, or what it names, is
+wrong; 130 Ctrl-C (128 plus the number of any other signal that ended a run); 141 the reader of a pipe went away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import textwrap
+from collections.abc import Sequence
+from typing import NoReturn
+
+import downhill2
+
+from ..symbolic.declared import nearest
+from . import algorithms, compare, demo, doctor, plot, report
+from .errors import CommandError, Interrupted
+from .output import width
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "demo": demo,
+    "algorithms": algorithms,
+    "plot": plot,
+    "report": report,
+    "compare": compare,
+    "doctor": doctor,
+}
+"""Modules, each with ``HELP``, ``EXAMPLES``, ``add_arguments(parser)`` and ``run(args)``, which returns a code."""
+
+_PIPE_CLOSED = 141  # 128 plus the number of SIGPIPE, which not every system has
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The command line without the program's name. Default: that of this process.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    try:
+        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()  # here, where it is noticed quietly if nobody reads
+    except (CommandError, downhill2.CheckpointError, ImportError) as error:
+        print("downhill2:", *str(error).split(), file=sys.stderr)
+        code = getattr(error, "code", 1)
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
+    except Interrupted as end:
+        code = end.code
+    except BrokenPipeError:
+        # the interpreter, when it ends, writes what is left: to nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = _PIPE_CLOSED
+    except SystemExit as end:  # of argparse
+        code = int(end.code or 0)
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _run(given: Sequence[str]) -> int:
+    _accept_any_character()
+    parser = _parser()
+    if not given:
+        parser.print_help(sys.stderr)
+        return 2
+    if not given[0].startswith("-") and given[0] not in COMMANDS:
+        parser.error(f"unknown command {given[0]!r}{nearest(given[0], COMMANDS)}")
+    args = parser.parse_args(given)  # ends here for --help, --version and what it does not know
+    return int(COMMANDS[args.command].run(args))
+
+
+def _parser() -> argparse.ArgumentParser:
+    listed = "\n".join(f"  {name:12}{command.HELP}" for name, command in COMMANDS.items())
+    parser = _Parser(
+        "downhill2",
+        usage="downhill2 [-h] [--version] COMMAND ...",
+        description="Minimize any scalar PyTensor expression.",
+        epilog=f"commands:\n{listed}\n\n`downhill2 COMMAND --help` shows what it takes, and examples.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"downhill2 {downhill2.__version__}")
+    # by hand above: argparse breaks the line after the longest name
+    commands = parser.add_subparsers(prog="downhill2", dest="command", metavar="COMMAND", help=argparse.SUPPRESS)
+    for name, command in COMMANDS.items():
+        one = commands.add_parser(
+            name,
+            description=textwrap.fill((command.__doc__ or "").partition("\n\n")[2], width()),
+            epilog=f"examples:\n{textwrap.indent(command.EXAMPLES, '  ')}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(one)
+    return parser
+
+
+def _accept_any_character() -> None:
+    """Let a stream that cannot hold a character, of a formula say, write its code in its place."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure:  # what stands in for a stream may have none
+            reconfigure(errors="backslashreplace")

@@ -1,0 +1,24 @@
+"""What several commands take."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_json(parser: argparse.ArgumentParser, what: str = "") -> None:
+    """Let a command print JSON."""
+    parser.add_argument("--json", action="store_true", help=f"print JSON{what}")
+
+
+def add_picture(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """Let a command draw a picture: where it is not to be drawn unless asked for, without a default."""
+    told = f" ({default})" if default else ""
+    help_ = f"the picture: .png, .svg or .pdf{told}"
+    parser.add_argument("-o", "--output", default=default, metavar="FILE", help=help_)
+
+
+def count(text: str) -> int:
+    """Return the number from 1 on that an argument is."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 1 on, got {text!r}")
+    return int(text)

@@ -1,0 +1,37 @@
+"""``downhill2 report``: what is known of a run, in one HTML file.
+
+A RUN is a checkpoint directory, or the file of a history: JSON lines or, called .csv, comma-separated values.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from . import runs
+from .errors import CommandError
+
+HELP = "write a page about a run: curves, settings, events"
+EXAMPLES = """\
+downhill2 report runs/first                    writes first.html
+downhill2 report history.jsonl -o run.html"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("run", metavar="RUN", help="a checkpoint directory or a history file")
+    parser.add_argument("-o", "--output", metavar="FILE", help="the page (RUN's name with .html)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the page."""
+    from ..reporting import report
+
+    target = runs.writable(args.output or f"{Path(args.run).resolve().stem}.html")
+    runs.load(args.run)  # says what is wrong with it, if anything is
+    try:
+        report.write(target, args.run)
+    except OSError as error:
+        raise CommandError(f"cannot write {target}: {error.strerror or error}") from error
+    print(target)
+    return 0
