@@ -66,8 +66,8 @@ lint: $(VENV)/installed-lint  ## style and types
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-docs: $(VENV)/installed-docs  ## the documentation, in docs/_build/index.html: draws what each algorithm does, runs the examples
-	$(RUN) -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build
+docs: $(VENV)/installed-docs  ## the documentation, in docs/_build/index.html: draws what each algorithm does, runs the examples (DRAFT=1: does not)
+	$(RUN) -m sphinx --fail-on-warning --keep-going --quiet $(if $(DRAFT),-t draft) -b html docs docs/_build
 
 bench: $(VENV)/installed-test  ## time downhill2 beside torch and optax, where they are installed: 20 minutes
 	$(RUN) -m benchmarks

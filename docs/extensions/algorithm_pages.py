@@ -35,10 +35,13 @@ def code(value: Any) -> str:
     return f"``{value:.6g}``" if isinstance(value, float) else f"``{value!r}``"
 
 
-def settings_table(cls: type) -> list[str]:
-    """Return the table of what can be set, with the names and defaults."""
+def settings_table(cls: type[downhill2.Optimizer]) -> list[str]:
+    """Return the table of an algorithm's own settings, with the names and defaults."""
     rows = []
+    own = downhill2.list_algorithms()[cls.__name__.lower()].settings
     for name, d in declared(cls, Hyper | Setting).items():
+        if name not in own:
+            continue
         others = ", ".join(f"``{n}``" for n in d.names if n != name)
         allowed = d.condition() if isinstance(d, Hyper) else choices(d)
         rows.append([f"``{name}``", others, code(d.default), allowed])
@@ -66,6 +69,12 @@ def state_line(cls: type) -> str:
     return f"State: {states}." if states else "State: none."
 
 
+def path(cls: type) -> str:
+    """Return where users find a class; in a draft of a new algorithm, where it stands."""
+    public = f"downhill2.{cls.__name__}"
+    return public if cls.__name__ in downhill2.__all__ else f"{cls.__module__}.{cls.__name__}"
+
+
 def page(name: str, cls: type[downhill2.Optimizer]) -> str:
     """Return the page of an algorithm."""
     title = cls.__name__
@@ -75,21 +84,29 @@ def page(name: str, cls: type[downhill2.Optimizer]) -> str:
         "",
         f"``downhill2.build({name!r}, ...)``",
         "",
-        f".. autoclass:: {cls.__module__}.{title}",
+        f".. autoclass:: {path(cls)}",
         "",
         "On two problems",
         "---------------",
         "",
-        f".. image:: {name}.png",
-        f"   :alt: The path of {title} on Rosenbrock's function, and its loss on a noisy quadratic.",
+        f".. image:: {name}-valley.png",
+        f"   :alt: The path of {title} on Rosenbrock's function.",
+        "   :class: half",
         "",
-        "Left, its path on Rosenbrock's function; right, the loss on a quadratic with noise in the gradient. Each "
-        "algorithm runs with the learning rate, of twelve that were tried, that served it best there.",
+        f".. image:: {name}-noisy.png",
+        f"   :alt: The loss of {title} on a noisy quadratic, beside SGD and Adam.",
+        "   :class: half",
+        "",
+        "First, its path on Rosenbrock's function; then the loss on a quadratic with noise in the gradient. Each "
+        "algorithm runs with the learning rate, of twelve that were tried, that served it best there; in the "
+        "valley, of those that keep it in the picture.",
         "",
         "What can be set",
         "---------------",
         "",
         *settings_table(cls),
+        "Also :doc:`the settings of every algorithm </reference/settings>`: clipping, decay, momentum, averages ...",
+        "",
         state_line(cls),
         "",
         "Presets",
@@ -118,7 +135,8 @@ def generate(app: Sphinx) -> None:
     algorithms = own_algorithms()
     for name, cls in algorithms.items():
         write(folder / f"{name}.rst", page(name, cls))
-    algorithm_pictures.draw_all(list(algorithms), folder)
+    if not app.tags.has("draft"):
+        algorithm_pictures.draw_all(list(algorithms), folder)
     write(folder / "index.rst", index(list(algorithms)))
 
 

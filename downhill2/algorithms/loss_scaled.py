@@ -128,7 +128,11 @@ class SPS(Polyak):
 class SPSPlus(SPS):
     r"""SPS+: the stochastic Polyak step where batches may do better than the bound.
 
-    SPS with :math:`\max(f_t - f^*, 0)`: no step where the loss of a batch is below the bound.
+    No step where the loss of a batch is below the bound.
+
+    .. math::
+        \theta_{t+1} = \theta_t
+            - \eta\, \min\left(\gamma, \frac{\max(f_t - f^*, 0)}{c\, \|g_t\|^2 + \epsilon}\right) g_t
 
     Parameters
     ----------

@@ -1,0 +1,122 @@
+"""What docs/coming-from/torch-and-optax.md says is the same gives the same numbers: each row of its tables of code."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from oracles import optax_oracle
+from oracles.driven import Driven
+from test_algorithms import GRADIENTS, START, assert_equal_points
+
+from downhill2 import schedules
+
+PAGE = (Path(__file__).parents[1] / "docs" / "coming-from" / "torch-and-optax.md").read_text()
+ROW = re.compile(r"^\| `(.+)` \| `(.+)` \|$", re.MULTILINE)
+STEPS = (1, 30)
+N = 200
+
+# optax computes these in an order, or with a root, that costs digits; see the cases of their families
+LESS_EXACT = {"optax.adafactor(0.01)": 1e-6, "optax.contrib.madgrad(0.01)": 1e-6}
+
+
+def rows(section):
+    """Return the rows of a section of the page that have code on both sides."""
+    text = re.search(rf"^## {re.escape(section)}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)[1]
+    return [row for row in ROW.findall(text) if row[1].startswith(("build(", "schedules."))]
+
+
+def built(ours):
+    """Return the algorithm and the settings that a call of `build` names."""
+    call = ast.parse(ours, mode="eval").body
+    settings = {k.arg: eval(ast.unparse(k.value), {"schedules": schedules}) for k in call.keywords}
+    assert (call.func.id, ast.unparse(call.args[1])) == ("build", "loss")
+    return call.args[0].value, settings
+
+
+def ours(words, start=START, gradients=GRADIENTS):
+    algo, settings = built(words)
+    return Driven(algo, settings, start).trajectory(gradients, STEPS)
+
+
+SECTIONS = {
+    "torch.optim": 17,
+    "torch: what surrounds the optimizer": 2,
+    "Schedules of torch": 11,
+    "optax": 49,
+    "Schedules of optax": 11,
+}
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_row_is_found(section):
+    assert len(rows(section)) == SECTIONS[section]
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("theirs", "words"), rows("optax"))
+def test_an_optimizer_is_that_of_optax(theirs, words):
+    import optax
+
+    # its SM3 takes no scalars
+    start, gradients = (START[1:], [gs[1:] for gs in GRADIENTS]) if "sm3" in theirs else (START, GRADIENTS)
+    live = optax_oracle.trajectory(lambda _: eval(theirs, {"optax": optax}), start, gradients, STEPS)
+    assert_equal_points(ours(words, start, gradients), live, start, float64=LESS_EXACT.get(theirs, 1e-9))
+
+
+@pytest.mark.parametrize(("theirs", "words"), rows("Schedules of optax"))
+def test_a_schedule_is_that_of_optax(theirs, words):
+    import jax
+    import optax
+
+    with jax.enable_x64(True):
+        schedule = eval(theirs, {"optax": optax})
+        expected = [float(schedule(jax.numpy.asarray(t, "float64"))) for t in range(N)]
+    np.testing.assert_allclose(eval(words)(np.arange(N)), expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.oracle_torch
+@pytest.mark.parametrize(("theirs", "words"), rows("torch.optim"))
+def test_an_optimizer_is_that_of_torch(theirs, words):
+    torch = pytest.importorskip("torch")
+    from oracles import torch_oracle
+
+    def factory(optim, params):
+        return eval(theirs, {"torch": torch, "params": params})
+
+    assert_equal_points(ours(words), torch_oracle.trajectory(factory, START, GRADIENTS, STEPS))
+
+
+@pytest.mark.oracle_torch
+@pytest.mark.parametrize(("theirs", "words"), rows("torch: what surrounds the optimizer"))
+def test_gradients_are_clipped_as_by_torch(theirs, words):
+    torch = pytest.importorskip("torch")
+    from oracles import torch_oracle
+
+    def factory(optim, params):
+        optimizer = optim.SGD(params, lr=built(words)[1]["learning_rate"])
+        optimizer.register_step_pre_hook(lambda *_: eval(theirs, {"torch": torch, "params": params}) and None)
+        return optimizer
+
+    live = torch_oracle.trajectory(factory, START, GRADIENTS, STEPS)
+    # torch divides by the norm plus 1e-6
+    assert_equal_points(ours(words), live, float64=1e-6 if "norm" in theirs else 1e-9)
+
+
+@pytest.mark.oracle_torch
+@pytest.mark.parametrize(("theirs", "words"), rows("Schedules of torch"))
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, of its own calls, and of steps without an update
+def test_a_schedule_is_that_of_torch(theirs, words):
+    torch = pytest.importorskip("torch")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    scheduler, expected = eval(theirs, {**vars(torch.optim.lr_scheduler), "optimizer": optimizer}), []
+    for t in range(N):
+        expected.append(optimizer.param_groups[0]["lr"])
+        if t < N - 1:
+            optimizer.step()
+            scheduler.step()
+    # torch multiplies the rate from step to step, so that its rounding adds up
+    np.testing.assert_allclose(eval(words)(np.arange(N)), expected, rtol=1e-11, atol=1e-15)

@@ -1,0 +1,125 @@
+"""The texts tell the truth: their code runs as it stands, and prints what stands below it."""
+
+from __future__ import annotations
+
+import configparser
+import logging
+import re
+from pathlib import Path
+
+import pytest
+from sybil import Sybil
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+
+import downhill2
+
+ROOT = Path(__file__).parents[1]
+MADE = {"_build", "algorithms", "gallery"}  # folders that make docs fills
+PAGES = sorted(p for p in (ROOT / "docs").rglob("*.md") if not MADE & set(p.parts))
+TEXTS = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *PAGES]
+
+# Code that needs a package which `make test` does without has a comment before it, <!-- needs: torch -->, and so has
+# what it prints.
+NEEDS = re.compile(r"<!-- needs: (\w+) -->\s*\Z")
+OTHERS_WARNINGS = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+MARKS = {"torch": [pytest.mark.oracle_torch], "mlflow": [pytest.mark.extras, OTHERS_WARNINGS]}
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+def blocks(path, compare=None):
+    """Code and output of a text in their order, each with what it needs."""
+    sybil = Sybil([PythonCodeBlockParser(), CodeBlockParser("text", compare)], pattern=path.name)
+    document = sybil.parse(path)
+    for example in document:
+        needed = NEEDS.search(document.text[: example.start])
+        yield example, needed and needed[1]
+
+
+def runs():
+    """Each text with code: once without what needs a package, and once more with what needs it, for each package."""
+    cases = []
+    for path in TEXTS:
+        for needed in sorted({needed for _, needed in blocks(path)}, key=str):
+            marks = MARKS.get(needed, [pytest.mark.extras]) if needed else []
+            name = name_of(path) + (f" with {needed}" if needed else "")
+            cases.append(pytest.param(path, needed, id=name, marks=marks))
+    return cases
+
+
+TIME = re.compile(r"(?m)^([A-Z]) \d\d:\d\d:\d\d ")
+
+
+def without_times(text):
+    """Lines of a log with letters for the time of day."""
+    return TIME.sub(r"\1 hh:mm:ss ", text)
+
+
+@pytest.fixture
+def restored(monkeypatch, tmp_path):
+    """Run in an empty folder; give registry, switches and logger back as they were."""
+    monkeypatch.chdir(tmp_path)
+    # The classes that texts show must not stay among the algorithms.
+    monkeypatch.setattr(downhill2.Optimizer, "registry", dict(downhill2.Optimizer.registry))
+    for switch in ("generated", "products", "parallel", "packed", "many"):
+        monkeypatch.setattr(downhill2.config, switch, True)
+    logger = logging.getLogger("downhill2")
+    level, handlers = logger.level, list(logger.handlers)
+    yield
+    logger.setLevel(level)
+    logger.handlers[:] = handlers
+
+
+@pytest.mark.parametrize(("path", "package"), runs())
+def test_code_runs_and_prints_what_stands_below_it(path, package, restored, capsys):
+    if package is not None:
+        pytest.importorskip(package)
+
+    def printed():
+        out, err = capsys.readouterr()
+        log = "".join(line for line in err.splitlines(keepends=True) if TIME.match(line))  # other packages print too
+        return without_times(out + log)
+
+    def compare(output):
+        assert printed() == without_times(output.parsed)
+
+    for block, needed in blocks(path, compare):
+        if needed in (None, package):
+            block.evaluate()
+    assert printed() == ""
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=name_of)
+def test_code_stands_in_blocks_of_a_kind_that_runs(path):
+    fences = re.findall(r"^ *```(.*)", path.read_text(), re.MULTILINE)
+    kinds = {kind for kind in fences[::2] if not kind.startswith("{")}
+    assert kinds <= {"python", "text", "console"}
+    assert set(fences[1::2]) <= {""}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_a_page_has_an_example_and_shows_what_it_prints(path):
+    kinds = set(re.findall(r"^```(\S+)", path.read_text(), re.MULTILINE))
+    assert "{toctree}" in kinds or {"python", "text"} <= kinds or "console" in kinds
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=name_of)
+def test_links_lead_to_files_that_exist(path):
+    for target in re.findall(r"\]\((?!http)([^)#]+)", path.read_text()):
+        assert (path.parent / target).exists() or MADE & set(Path(target).parts), target
+
+
+def test_extras_to_install_are_those_of_the_package():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    for path in TEXTS:
+        for named in re.findall(r"(?:\.|downhill2)\[([a-z,]+)\]", path.read_text()):
+            assert set(named.split(",")) <= set(setup["options.extras_require"]), path
+
+
+def test_the_readme_fits_one_screen():
+    screen, why, _ = (ROOT / "README.md").read_text().partition("\n## Why\n")
+    assert why
+    assert len(screen.splitlines()) <= 80
