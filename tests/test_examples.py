@@ -17,8 +17,9 @@ RESULTS = {
     "linear_regression": (r"mean squared error (\S+), exact", lambda error: 0.47 < error < 0.49),
     "logistic_regression": (r"test accuracy (\S+)", lambda accuracy: accuracy > 0.93),
     "matrix_factorization": (r"never seen: (\S+)%", lambda percent: percent > 60),
-    "rosenbrock_2d": (r"adam: loss (\S+) ", lambda loss: loss < 1e-3),
+    "rosenbrock_2d": (r"momoadam: loss (\S+) ", lambda loss: loss < 1e-6),
     "rosenbrock_100d": (r"adam: +(\S+) with", lambda loss: loss < 10),
+    "sources": (r"largest difference (\S+)", lambda difference: difference < 1e-12),
     "sparse_coding": (r"energy explained: (\S+)%", lambda percent: percent > 90),
 }
 

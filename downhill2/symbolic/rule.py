@@ -83,6 +83,11 @@ class Rule:
         rate = self.learning_rate * self.context.rate_factor
         return rate * self.learning_rate_factor if self.hyper.present("learning_rate_factor") else rate
 
+    @property
+    def members(self) -> list[tuple[Rule, list[Variable]]]:
+        """The rule and the parameters of each group, if there are any."""
+        return []
+
     def parts(self, layout: Layout) -> list[tuple[Rule, Layout]]:
         """Return the rules that update parameters, each with its own: this one with all, where there are no groups."""
         return [(self, layout)]

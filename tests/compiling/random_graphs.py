@@ -197,8 +197,9 @@ def integer_division(draw: Draw, pool: list[Item]) -> Item | None:
 
 @operation
 def comparison(draw: Draw, pool: list[Item]) -> Item | None:
+    """Compare two; of one with itself, PyTensor 3.3 takes all to be False where there is no element."""
     x = pick(draw, pool, lambda i: i.exact)
-    y = x and pick(draw, pool, lambda i: i.exact and compatible(x, i))
+    y = x and pick(draw, pool, lambda i: i is not x and i.exact and compatible(x, i))
     functions = [pt.lt, pt.gt, pt.le, pt.ge, pt.eq, pt.neq]
     return y and Item(draw.one_of(functions)(x.variable, y.variable), broadcast(x, y))
 
@@ -253,7 +254,7 @@ def reduction(draw: Draw, pool: list[Item]) -> Item | None:
 def folded(draw: Draw, pool: list[Item]) -> Item | None:
     """Reduce elements that nothing else reads: the loop that computes them may never write them."""
     x = pick(draw, pool, lambda i: i.exact)
-    y = x and pick(draw, pool, lambda i: i.exact and compatible(x, i))
+    y = x and pick(draw, pool, lambda i: i is not x and i.exact and compatible(x, i))
     if y is None:
         return None
     function, logical = draw.one_of([(pt.all, True), (pt.any, True), (pt.sum, True), (pt.sum, False), (pt.prod, True)])

@@ -1,0 +1,274 @@
+"""PyMC: the point of highest posterior density of a model, found on mini-batches.
+
+For variational inference PyMC takes an algorithm of this package as it is:
+``pm.fit(obj_optimizer=downhill2.updates(algo="adam", learning_rate=0.01))``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.graph.rewriting.basic import dfs_rewriter
+from pytensor.graph.rewriting.utils import rewrite_graph
+from pytensor.graph.traversal import ancestors
+
+from .. import extras
+from ..base import Optimizer, build
+from ..fitting.settings import NAMES
+from ..symbolic import graph
+from ..symbolic.graph import Variable
+from ..symbolic.hyper import nearest
+
+__all__ = ["Posterior", "find_MAP"]
+
+
+class Posterior:
+    """The posterior of a PyMC model as a loss: its negative logarithm, up to a constant.
+
+    `find_MAP` minimizes it. By hand: ``downhill2.build("adam", p.loss, p.params, p.inputs, p.updates)``, then
+    ``opt.minimize(p.data, ...)`` and ``p.point()``.
+
+    Parameters
+    ----------
+    model : pymc.Model, optional
+        Default: that of the ``with`` context.
+    rows : sequence of str, or mapping of str to array, optional
+        The names of those `pm.Data` of the model whose rows, all along the first axis, make up the data: batches of
+        rows take their place. With a mapping the rows are its arrays and not what the model holds. Default: all data is
+        used in each update, or what the model draws by `pm.Minibatch`.
+    vars : sequence of variables of the model, optional
+        What to optimize; the others stay at their initial values. Default: all continuous free variables.
+    initvals : dict, optional
+        Where to start, as for `pm.sample`, by variable or name.
+    random_seed : int, optional
+        Of what `pm.Minibatch` draws, and of random initial values.
+
+    Attributes
+    ----------
+    loss : scalar TensorVariable
+        The negative logarithm of the joint density of the constrained variables and the data, without the Jacobian of
+        the transformations, as `pm.find_MAP` has it. What the rows of a batch contribute is multiplied by the number of
+        all rows over theirs, so that the average over an epoch is that of all data.
+    params : list of shared variables
+        The unconstrained value variables.
+    inputs : list of TensorVariable
+        What batches are fed to; empty without `rows`.
+    data : list of arrays, or None
+        The rows.
+    updates : dict of shared variable to expression
+        How the generators of `pm.Minibatch` advance.
+    batches : int
+        Updates for one pass over the data that `pm.Minibatch` draws from; otherwise 1.
+
+    Raises
+    ------
+    ImportError
+        If PyMC is not installed.
+    TypeError, ValueError
+        For wrong arguments, and models whose posterior is no sum over rows.
+    """
+
+    def __init__(
+        self,
+        model: Any = None,
+        rows: Sequence[str] | Mapping[str, Any] | None = None,
+        vars: Sequence[Variable] | None = None,
+        initvals: Mapping[Any, Any] | None = None,
+        random_seed: int | None = None,
+    ) -> None:
+        self._pm = pm = extras.need("pymc", "pymc")
+        self.model = model = pm.modelcontext(model)
+        free = _free(model, vars)
+        start = pm.initial_point.make_initial_point_fn(model=model, overrides=dict(initvals or {}))(random_seed)
+        values = {v: np.asarray(start[v.name], v.type.dtype) for v in model.value_vars}
+        shared = {v: graph.shared_like(values[v], v.name, v.type.shape) for v in free}
+        self.params = [*shared.values()]
+        self._values = {v: shared[v] if v in shared else pt.constant(values[v], name=v.name) for v in model.value_vars}
+        fed, arrays = _rows(model, rows)
+        self.inputs, self.data = [*fed.values()], arrays or None
+        logp = self._scaled(fed, len(arrays[0])) if fed else model.logp(jacobian=False)
+        self.loss = _unchecked(model, *graph.replaced([-logp], {**self._values, **fed}))
+        self._find_draws(random_seed)
+
+    def _scaled(self, fed: Mapping[Variable, Variable], count: int) -> Variable:
+        """Return the log density, with the terms that depend on rows times `count` over the rows of a batch."""
+        from pymc.variational.minibatch_rv import MinibatchRandomVariable  # has total_size, and scales itself
+
+        model, factor = self.model, count / next(iter(fed)).shape[0]
+        variables = [*model.free_RVs, *model.observed_RVs, *model.potentials]
+        terms = model.logp(vars=variables, jacobian=False, sum=False)
+        out = []
+        for variable, term in zip(variables, terms, strict=True):
+            term = pt.sum(term)
+            if _depends(term, fed):
+                _check_observed(model, variable, fed)
+                scales_itself = variable.owner is not None and isinstance(variable.owner.op, MinibatchRandomVariable)
+                term = term if scales_itself else term * graph.cast(factor, term.type.dtype)
+            out.append(term)
+        if not _depends(pt.add(*out), fed):
+            raise ValueError(f"rows must be what an observed variable depends on, got {_names(fed)}")
+        return pt.add(*out)
+
+    def _find_draws(self, random_seed: int | None) -> None:
+        """Find what `pm.Minibatch` draws."""
+        from pymc.data import MinibatchOp
+        from pymc.pytensorf import collect_default_updates, reseed_rngs
+
+        self.updates = collect_default_updates([self.loss])
+        if random_seed is not None:
+            reseed_rngs([*self.updates], random_seed)
+        # a model may hold copies of the node that draws, all with one generator
+        nodes = {v.owner for v in ancestors([self.loss]) if v.owner is not None}
+        draws = [node for node in nodes if isinstance(node.op, MinibatchOp)]
+        drawn = [(o, i) for node in draws for o, i in zip(node.outputs, node.inputs, strict=True) if graph.is_tensor(o)]
+        self.batches = math.ceil(max((graph.evaluate(i.shape[0] / o.shape[0]) for o, i in drawn), default=1))
+
+    def point(self, include_transformed: bool = True) -> dict[str, Any]:
+        """Return the present values of the model's variables by name, as `pm.find_MAP` does.
+
+        Parameters
+        ----------
+        include_transformed : bool
+            Whether the unconstrained values (``sigma_log__``) are among them. Default True.
+
+        Returns
+        -------
+        dict of str to array
+            Free variables and deterministic ones, these on the data that the model holds.
+        """
+        unobserved, values = self.model.unobserved_value_vars, self.model.value_vars
+        # once, so that a heavy compilation does not pay
+        settings = {"point_fn": False, "on_unused_input": "ignore", "mode": "FAST_COMPILE"}
+        function = self.model.compile_fn(unobserved, inputs=values, **settings)
+        present = [v.get_value() if graph.is_shared(v) else v.data for v in self._values.values()]
+        out = {v.name: x for v, x in zip(unobserved, function(*present), strict=True)}
+        names = self._pm.util.get_default_varnames(out, include_transformed)
+        return {name: out[name] for name in names}
+
+
+def find_MAP(
+    *,
+    model: Any = None,
+    rows: Sequence[str] | Mapping[str, Any] | None = None,
+    vars: Sequence[Variable] | None = None,
+    initvals: Mapping[Any, Any] | None = None,
+    random_seed: int | None = None,
+    include_transformed: bool = True,
+    algo: str | type[Optimizer] = "adam",
+    **settings: Any,
+) -> dict[str, Any]:
+    """Find the point of highest posterior density of a PyMC model, on batches of its data if need be.
+
+    Parameters
+    ----------
+    model, rows, vars, initvals
+        As for `Posterior`: which data comes in batches, what to optimize and where to start.
+    random_seed : int, optional
+        Of the order of rows, of `pm.Minibatch` and of random initial values.
+    include_transformed : bool
+        Whether the unconstrained values (``sigma_log__``) are among the result. Default True.
+    algo : str or subclass of Optimizer
+        The algorithm. Default ``'adam'``.
+    **settings
+        Hyperparameters, and what `Optimizer.iterate` takes: ``learning_rate=``, ``batch_size=``, ``max_epochs=``,
+        ``callbacks=`` ... With a fixed rate, batches leave the point restless; a schedule that falls settles it.
+
+    Returns
+    -------
+    dict of str to array
+        Free variables and deterministic ones by name, as `pm.find_MAP` returns them.
+
+    Raises
+    ------
+    ImportError
+        If PyMC is not installed.
+    TypeError, ValueError
+        For wrong arguments, before anything is compiled.
+
+    Examples
+    --------
+    ::
+
+        with pm.Model():
+            x, y = pm.Data("x", features), pm.Data("y", target)
+            w = pm.Normal("w", shape=10)
+            pm.Normal("obs", x @ w, 1, observed=y)
+            point = downhill2.pymc.find_MAP(rows=["x", "y"], batch_size=64, learning_rate=0.01)
+    """
+    posterior = Posterior(model, rows, vars, initvals, random_seed)
+    run: dict[str, Any] = {"rng": random_seed}
+    if posterior.updates:  # what is drawn anew each time cannot tell which point is better
+        run |= {"train_batches": posterior.batches, "validate_every": None}
+    run |= {name: settings.pop(name) for name in NAMES if name in settings}
+    opt = build(algo, posterior.loss, posterior.params, posterior.inputs, posterior.updates, **settings)
+    opt.minimize(posterior.data, **run)
+    return posterior.point(include_transformed)
+
+
+def _free(model: Any, chosen: Sequence[Variable] | None) -> list[Variable]:
+    """Return the value variables to optimize, in the order of the model."""
+    values = model.value_vars
+    if chosen is None:
+        out = [v for v in values if v.type.dtype in graph.FLOATS]
+        if not out:
+            raise ValueError("model must have continuous free variables, got none")
+        return out
+    wanted = [model.rvs_to_values.get(v, v) for v in chosen]
+    for variable, value in zip(chosen, wanted, strict=True):
+        if value not in values:
+            raise ValueError(f"vars must be free variables of the model, got {variable!r}")
+        if value.type.dtype not in graph.FLOATS:
+            raise ValueError(f"vars must be continuous, got {variable!r}, whose values are {value.type.dtype}")
+    return [v for v in values if v in wanted]
+
+
+def _depends(expression: Variable, fed: Mapping[Variable, Variable]) -> bool:
+    return not {*fed}.isdisjoint(graph.leaves([expression]))
+
+
+def _names(fed: Mapping[Variable, Variable]) -> str:
+    return ", ".join(repr(v.name) for v in fed)
+
+
+def _check_observed(model: Any, variable: Variable, fed: Mapping[Variable, Variable]) -> None:
+    """Raise ValueError if a variable that depends on rows is not one whose values are rows, too."""
+    if variable in model.free_RVs:
+        raise ValueError(
+            f"rows must be of observed variables, got {_names(fed)}, which the free variable {variable.name!r} depends "
+            "on; it has a part for each row, which batches do not share"
+        )
+    if variable in model.observed_RVs and not _depends(model.rvs_to_values[variable], fed):
+        raise ValueError(f"rows must name what is observed of {variable.name!r} too, as pm.Data, got {_names(fed)}")
+
+
+def _rows(model: Any, rows: Sequence[str] | Mapping[str, Any] | None) -> tuple[dict[Variable, Variable], list[Any]]:
+    """Return which variables of a model are replaced by inputs, and the arrays to feed these."""
+    if rows is None:
+        return {}, []
+    if isinstance(rows, str) or not isinstance(rows, Sequence | Mapping) or not rows:
+        raise TypeError(f"rows must be names of pm.Data of the model, or map them to arrays, got {rows!r}")
+    known = {v.name: v for v in model.data_vars if graph.is_shared(v)}
+    for name in rows:
+        if not isinstance(name, str) or name not in known:
+            hint = nearest(name, known) if isinstance(name, str) else ""
+            raise ValueError(
+                f"rows must name pm.Data of the model, one of {', '.join(known) or 'none'}, got {name!r}{hint}"
+            )
+        kind = known[name].type
+        if not graph.is_tensor(known[name]) or kind.ndim == 0 or kind.shape[0] is not None:
+            raise ValueError(f"rows must name pm.Data of any number of rows, got {name!r} of {kind}")
+    given = rows if isinstance(rows, Mapping) else {n: known[n].get_value(borrow=True) for n in rows}
+    arrays = [x if hasattr(x, "shape") else np.asarray(x) for x in given.values()]
+    return {known[n]: known[n].type(n) for n in rows}, arrays
+
+
+def _unchecked(model: Any, output: Variable) -> Variable:
+    """Return an expression that is infinite where PyMC's checks of parameters would raise, as PyMC compiles it."""
+    from pymc.logprob import utils
+
+    rewrite = utils.local_check_parameter_to_ninf_switch if model.check_bounds else utils.local_remove_check_parameter
+    return rewrite_graph(output, include=(), custom_rewrite=dfs_rewriter(rewrite))

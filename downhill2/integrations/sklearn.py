@@ -1,0 +1,357 @@
+"""Models of PyTensor as estimators of scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from numpy.typing import NDArray
+
+from ..extras import need
+from ..fitting.settings import NAMES
+from .networks import Model, Pool
+
+need("sklearn", "sklearn")
+
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin  # noqa: E402 - after the check that it is there
+from sklearn.model_selection import train_test_split  # noqa: E402
+from sklearn.utils import ClassifierTags, RegressorTags, check_random_state  # noqa: E402
+from sklearn.utils.metaestimators import available_if  # noqa: E402
+from sklearn.utils.multiclass import check_classification_targets  # noqa: E402
+from sklearn.utils.validation import check_is_fitted, validate_data  # noqa: E402
+
+__all__ = ["Estimator", "linear_regression", "softmax_regression"]
+
+KINDS = ("classifier", "regressor")
+OF_BUILD = ("algo", "groups", "backend")
+# what a run takes that has another name here, or is made of variables that only the model function sees
+OTHERWISE = {
+    "rng": "give random_state",
+    "valid_loss": "model returns the one loss there is",
+    "valid_monitors": "model returns what there is to evaluate",
+}
+
+POOL = Pool(8)
+"""What was compiled for fits before: each fold and setting of a grid search is a new estimator."""
+
+
+def softmax_regression(n_features: int, n_outputs: int, rng: np.random.Generator) -> tuple[Any, ...]:
+    """Linear scores, turned into probabilities by softmax, and their cross-entropy: a model for `Estimator`.
+
+    Parameters
+    ----------
+    n_features, n_outputs : int
+    rng : numpy.random.Generator
+        Not used: the parameters start at 0.
+
+    Returns
+    -------
+    inputs, target, prediction, loss
+        A matrix, a vector of class indices, a matrix of probabilities, a scalar in nats.
+    """
+    x, y = pt.matrix("x"), pt.lvector("y")
+    log_p = pt.special.log_softmax(_linear(x, n_features, n_outputs), axis=1)
+    return x, y, pt.exp(log_p), -log_p[pt.arange(y.shape[0]), y].mean()
+
+
+def linear_regression(n_features: int, n_outputs: int, rng: np.random.Generator) -> tuple[Any, ...]:
+    """A linear function and its mean squared error: a model for `Estimator`.
+
+    Parameters
+    ----------
+    n_features, n_outputs : int
+    rng : numpy.random.Generator
+        Not used: the parameters start at 0.
+
+    Returns
+    -------
+    inputs, target, prediction, loss
+        Three matrices, and a scalar in the squared unit of the targets.
+    """
+    x, y = pt.matrix("x"), pt.matrix("y")
+    prediction = _linear(x, n_features, n_outputs)
+    return x, y, prediction, ((prediction - y) ** 2).mean()
+
+
+def _linear(x: Any, n_features: int, n_outputs: int) -> Any:
+    W = pytensor.shared(np.zeros((n_features, n_outputs), pytensor.config.floatX), name="W")
+    return x @ W + pytensor.shared(np.zeros(n_outputs, pytensor.config.floatX), name="b")
+
+
+def _classifies(estimator: Estimator) -> bool:
+    return estimator.kind == "classifier"
+
+
+class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no annotations
+    """A model of PyTensor as a classifier or regressor of scikit-learn.
+
+    It goes into pipelines and searches like any other. What it compiles is shared with other estimators of this process
+    whose models make the same graph, as those of a search do.
+
+    Parameters
+    ----------
+    model : callable
+        ``model(n_features, n_outputs, rng)`` makes the graph and returns ``(inputs, target, prediction, loss)``:
+
+        - ``inputs``: the matrix that X is fed to, or a list of it.
+        - ``target``: what y is fed to. Of a classifier: a vector, for indices of classes, or a matrix, for ones and
+          zeros in one column per class. Of a regressor: a matrix of one column per output, or, for one output, a
+          vector.
+        - ``prediction``: of a classifier the probabilities of the classes, a matrix of one column per class, or a
+          vector with the probability of the second of two. Of a regressor a matrix, or a vector for one output.
+        - ``loss``: a scalar, the mean over rows.
+
+        `n_outputs` is the number of classes or of columns of y, `rng` a `numpy.random.Generator` for initial values. To
+        be pickled, it must be a function of a module. Default: `softmax_regression`; for a regressor there is
+        `linear_regression`.
+    kind : {'classifier', 'regressor'}
+    validation_fraction : float
+        The fraction of the rows, in [0, 1), that is held out to validate on, so that training stops when these no
+        longer improve; of a classifier, of each class. 0: it is validated on the training data. Default 0.
+    random_state : int, numpy.random.RandomState or None
+        Seeds initial values, the choice of validation rows and the order of rows. Default None: a new seed each time.
+    **settings
+        What `downhill2.minimize` takes besides: ``algo``, hyperparameters, ``batch_size``, ``max_epochs``, ``patience``
+        ... They are parameters like those above: `get_params` has those that were given, `set_params` takes any.
+        They are checked by `fit`. ``progress`` is False unless it is given: a search makes many fits.
+
+    Attributes
+    ----------
+    classes_ : array of shape (n_classes,)
+        Of a classifier: the labels.
+    n_features_in_, n_outputs_ : int
+        The numbers of columns of X, and of classes or outputs.
+    params_ : dict of str to array
+        The values of the model's shared variables, by name.
+    history_ : History
+        A record of each epoch.
+    stopped_ : str
+        Why training ended.
+
+    Notes
+    -----
+    Both kinds, with the models of this module, pass all checks of scikit-learn 1.9 for estimators
+    (``sklearn.utils.estimator_checks.check_estimator``). Two groups of them do not apply: X must be dense, and rows
+    have no weights in `fit`, for it is the model that writes the loss.
+
+    Settings stand in no signature, as an estimator's parameters should, because they are those of the algorithm. Where
+    scikit-learn reads signatures (the printed form, `clone`, searches), it asks `get_params`, which has them.
+
+    A fitted estimator is its arrays, and so it is pickled: it calls `model` again for each prediction, and what is
+    compiled for that graph is kept beside it.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> classifier = downhill2.sklearn.Estimator(algo="adam", learning_rate=0.1, max_epochs=40, random_state=0)
+    >>> classifier.fit(X, y).score(X, y) > 0.95
+    True
+    """
+
+    def __init__(
+        self,
+        model: Callable[[int, int, np.random.Generator], Any] = softmax_regression,
+        kind: str = "classifier",
+        validation_fraction: float = 0.0,
+        random_state: Any = None,
+        **settings: Any,
+    ) -> None:
+        self.model, self.kind = model, kind
+        self.validation_fraction, self.random_state = validation_fraction, random_state
+        self._settings = settings  # hidden, as scikit-learn allows no public attribute that is in no signature
+
+    # -- parameters
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters, with the settings that were given.
+
+        Parameters
+        ----------
+        deep : bool
+            As scikit-learn has it; there are no estimators inside.
+        """
+        return {**super().get_params(deep), **self._settings}
+
+    def set_params(self, **params: Any) -> Estimator:
+        """Set parameters; a name that is none of the four is a setting, which `fit` will check.
+
+        Returns
+        -------
+        Estimator
+            Itself.
+        """
+        own = self._get_param_names()
+        super().set_params(**{n: v for n, v in params.items() if n in own})
+        self._settings = {**self._settings, **{n: v for n, v in params.items() if n not in own}}
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.estimator_type = self.kind if self.kind in KINDS else None
+        tags.target_tags.required = True
+        if _classifies(self):
+            tags.classifier_tags = ClassifierTags()
+        else:
+            tags.regressor_tags = RegressorTags()
+            tags.target_tags.multi_output = True
+        return tags
+
+    # -- training
+
+    def fit(self, X: Any, y: Any) -> Estimator:
+        """Train anew.
+
+        Parameters
+        ----------
+        X : array of shape (rows, features)
+        y : array of shape (rows,) or, for regression, (rows, outputs)
+
+        Returns
+        -------
+        Estimator
+            Itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a parameter or a setting that is wrong, or a model that returns something else; before compiling.
+        NonFiniteError
+            If the loss or a gradient is not finite.
+        """
+        self._check()
+        X, y = validate_data(self, X, y, y_numeric=not _classifies(self), multi_output=not _classifies(self))
+        targets = self._encoded(y)
+        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        self._made_by = self.model, seed  # also those of predictions, whatever set_params has made of them
+        rng = np.random.default_rng(seed)
+        model = self._made(rng)
+        # the probability of the second of two classes says it all
+        model.check_rows(X[:2], 1 if _classifies(self) and model.prediction.ndim == 1 else self.n_outputs_)
+        train, valid = self._split(X.astype(model.x.type.dtype), self._fed(targets, model.target))
+        self._train(model, train, valid, rng)
+        return self
+
+    def _check(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind must be 'classifier' or 'regressor', got {self.kind!r}")
+        if not callable(self.model):
+            raise TypeError(f"model must be a function of n_features, n_outputs and rng, got {self.model!r}")
+        fraction = self.validation_fraction
+        if not isinstance(fraction, Real):
+            raise TypeError(f"validation_fraction must be a number, got {fraction!r}")
+        if not 0 <= fraction < 1:
+            raise ValueError(f"validation_fraction must be at least 0 and below 1, got {fraction!r}")
+        for name in self._settings:
+            if name in OTHERWISE:
+                raise TypeError(f"{name} is no setting of Estimator; {OTHERWISE[name]}")
+
+    def _encoded(self, y: NDArray[Any]) -> NDArray[Any]:
+        """Return indices of classes, or a matrix of one column per output; and take note of what y is."""
+        self._is_flat = y.ndim == 1
+        if not _classifies(self):
+            targets = y.reshape(len(y), -1)
+            self.n_outputs_ = targets.shape[1]
+            return targets
+        check_classification_targets(y)
+        self.classes_, indices = np.unique(y, return_inverse=True)
+        self.n_outputs_ = len(self.classes_)
+        return indices
+
+    def _made(self, rng: np.random.Generator) -> Model:
+        """Call the model function."""
+        model = Model.checked(self._made_by[0](self.n_features_in_, self.n_outputs_, rng))
+        columns = 1 if _classifies(self) else self.n_outputs_
+        if model.target.ndim == 1 and columns > 1:
+            raise ValueError(f"the target of model must be a matrix for {columns} outputs, got {model.target.type}")
+        if _classifies(self) and model.prediction.ndim == 1 and self.n_outputs_ > 2:
+            raise ValueError(
+                f"the prediction of model must be a matrix for {self.n_outputs_} classes, got {model.prediction.type}"
+            )
+        return model
+
+    def _fed(self, targets: NDArray[Any], variable: Any) -> NDArray[Any]:
+        """Return targets as the model takes them."""
+        if _classifies(self) and variable.ndim == 2:
+            targets = np.eye(self.n_outputs_)[targets]
+        flat = targets.ravel() if variable.ndim == 1 else targets
+        return np.asarray(flat, variable.type.dtype)
+
+    def _split(self, X: NDArray[Any], y: NDArray[Any]) -> tuple[list[NDArray[Any]], list[NDArray[Any]] | None]:
+        """Return training and validation data."""
+        if not self.validation_fraction:
+            return [X, y], None
+        options = {"test_size": self.validation_fraction, "random_state": self._made_by[1]}
+        stratify = y if _classifies(self) else None
+        X_train, X_valid, y_train, y_valid = train_test_split(X, y, stratify=stratify, **options)
+        return [X_train, y_train], [X_valid, y_valid]
+
+    def _train(self, model: Model, train: Any, valid: Any, rng: np.random.Generator) -> None:
+        given = {"algo": "rmsprop", "progress": False, **self._settings}
+        of_build = {n: given.pop(n) for n in OF_BUILD if n in given}
+        with POOL.lent(model) as network:
+            opt = network.optimizer(of_build, {n: v for n, v in given.items() if n not in NAMES})
+            opt.minimize(train, valid, rng=rng, **given)
+            self.history_, self.stopped_ = opt.history, opt.stopped
+            opt.reset()  # which lets go of the data
+            self.params_ = network.model.values()
+
+    # -- prediction
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the most probable class, or the prediction, of each row.
+
+        Parameters
+        ----------
+        X : array of shape (rows, features)
+
+        Returns
+        -------
+        array of shape (rows,) or, of a regressor that was fitted to a matrix, (rows, outputs)
+        """
+        if _classifies(self):
+            best = self.predict_proba(X).argmax(axis=1)
+            labels: NDArray[Any] = self.classes_[best]
+            return labels
+        prediction = self._predicted(X)
+        return prediction.ravel() if self._is_flat else prediction.reshape(len(prediction), -1)
+
+    @available_if(_classifies)  # type: ignore[untyped-decorator]
+    def predict_proba(self, X: Any) -> NDArray[Any]:
+        """Return the probability of each class for each row.
+
+        Parameters
+        ----------
+        X : array of shape (rows, features)
+
+        Returns
+        -------
+        array of shape (rows, n_classes)
+            In the order of `classes_`.
+        """
+        p = self._predicted(X)
+        return np.column_stack([1 - p, p]) if p.ndim == 1 else p
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy of a classifier, or the coefficient of determination of a regressor.
+
+        Parameters
+        ----------
+        X : array of shape (rows, features)
+        y : array of shape (rows,) or (rows, outputs)
+        sample_weight : array of shape (rows,), optional
+        """
+        mixin = ClassifierMixin if _classifies(self) else RegressorMixin
+        return float(mixin.score(self, X, y, sample_weight))
+
+    def _predicted(self, X: Any) -> NDArray[Any]:
+        check_is_fitted(self, "params_")
+        X = validate_data(self, X, reset=False)
+        model = self._made(np.random.default_rng(self._made_by[1]))
+        model.set_values(self.params_)
+        with POOL.lent(model) as network:
+            return network.predict(X, self._settings.get("backend"))

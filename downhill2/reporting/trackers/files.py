@@ -1,0 +1,132 @@
+"""Trackers that write plain files, each the optimizer's history as it stands."""
+
+from __future__ import annotations
+
+import csv
+import os
+from abc import abstractmethod
+from typing import Any, TextIO
+
+from ...running.history import History, HistoryFile, csv_cells
+from ...running.loop import Record
+from .tracker import Tracker
+
+
+class _File(Tracker):
+    """A file that holds the records of ``opt.history``: what could not be written is made good by the next attempt."""
+
+    gives_up = False
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"path must be a str or a path, got {path!r}")
+        self.path = path
+        self._file: Any = None
+        self._written = 0
+
+    def write(self, opt: Any, record: Record) -> None:
+        """Write the record; the whole history, if the file does not hold what came before it."""
+        history, written = opt.history, self._written
+        self._written = -1  # until it is there
+        if self._file is None or written != len(history) - 1 or not self._takes(history):
+            self._drop()
+            self._file = self._anew(history)
+        else:
+            self._append(record)
+        self._written = len(history)
+
+    def end(self, opt: Any) -> None:
+        """Close the file, with a last attempt to write what it lacks."""
+        self._drop()
+        if self._written != len(opt.history):
+            self._anew(opt.history).close()
+
+    def _drop(self) -> None:
+        file, self._file = self._file, None
+        try:
+            if file is not None:
+                file.close()
+        except OSError:
+            self._written = -1  # as the end of it is not there
+
+    def _takes(self, history: History) -> bool:
+        """Return whether a line can hold a record as the last one is."""
+        return True
+
+    @abstractmethod
+    def _anew(self, history: History) -> Any:
+        """Write all of a history; return what takes more."""
+
+    @abstractmethod
+    def _append(self, record: Record) -> None:
+        """Write one more record and hand it to the operating system."""
+
+
+class CSV(_File):
+    """Write a file of comma-separated values, with a line for each record, as `History.to_csv` does.
+
+    It can be read at any time. The columns are those of ``opt.history``; when a record brings a new one, all lines are
+    written anew.
+
+    Parameters
+    ----------
+    path : str or path
+        The file. What it held is replaced by the history of the optimizer, which in a run that is resumed begins with
+        the records that belong to the checkpoint: no line comes twice.
+
+    Raises
+    ------
+    TypeError
+        If `path` is no path.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile, pytensor
+    >>> w = pytensor.shared(1.0, name="w")
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "run.csv")
+    >>> tracker = downhill2.trackers.CSV(path)
+    >>> _ = downhill2.minimize(w**2, None, algo="sgd", learning_rate=0.1, max_epochs=3, callbacks=[tracker])
+    >>> downhill2.History.from_csv(path)["epoch"].tolist()
+    [0, 1, 2, 3]
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(path)
+        self._columns: list[str] = []
+
+    def _takes(self, history: History) -> bool:
+        return history.columns == self._columns
+
+    def _anew(self, history: History) -> TextIO:
+        history.to_csv(self.path)
+        self._columns = history.columns
+        return open(self.path, "a", newline="", encoding="utf-8")
+
+    def _append(self, record: Record) -> None:
+        csv.DictWriter(self._file, self._columns).writerow(csv_cells(record))
+        self._file.flush()
+
+
+class JSONLines(_File):
+    """Write a file of JSON lines, one for each record, as ``minimize(history=...)`` and `History.to_json_lines` do.
+
+    It can be read at any time.
+
+    Parameters
+    ----------
+    path : str or path
+        The file. What it held is replaced by the history of the optimizer, which in a run that is resumed begins with
+        the records that belong to the checkpoint: no line comes twice.
+
+    Raises
+    ------
+    TypeError
+        If `path` is no path.
+    """
+
+    def _anew(self, history: History) -> HistoryFile:
+        history.to_json_lines(self.path)
+        return HistoryFile(self.path)
+
+    def _append(self, record: Record) -> None:
+        self._file.append(record)

@@ -1,0 +1,149 @@
+"""What all trackers share: a store that fails does not end the run; names and values as stores take them."""
+
+from __future__ import annotations
+
+import logging
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ...running.history import History
+from ...running.loop import Record
+
+logger = logging.getLogger("downhill2")
+
+
+class Tracker(ABC):
+    """A callback that writes each record to a store.
+
+    A subclass says how, in `write` and, as far as it needs them, `begin` and `end`. What these raise is logged once in
+    a run; the run goes on.
+    """
+
+    gives_up = True
+    """Whether nothing more of the run is written after an error; otherwise each record is another attempt."""
+
+    _begun = _failed = False
+
+    def __call__(self, opt: Any, record: Record) -> None:
+        """Write a record of `opt`."""
+        if self._failed and self.gives_up:
+            return
+        with self._surviving("write"):
+            if not self._begun:
+                self.begin(opt, record)
+                self._begun = True
+            self.write(opt, record)
+
+    def close(self, opt: Any) -> None:
+        """Write what is left of a run that has ended, and be ready for another."""
+        with self._surviving("close"):
+            if self._begun:
+                self.end(opt)
+        self._begun = self._failed = False
+
+    def begin(self, opt: Any, record: Record) -> None:  # noqa: B027  (nothing to do is an answer)
+        """Open the store; called before the first record of a run is written."""
+
+    @abstractmethod
+    def write(self, opt: Any, record: Record) -> None:
+        """Write a record."""
+
+    def end(self, opt: Any) -> None:  # noqa: B027  (nothing to do is an answer)
+        """Write what is left and close the store; called if the run had a record."""
+
+    @contextmanager
+    def _surviving(self, what: str) -> Iterator[None]:
+        """Log the first exception of the body and go on."""
+        try:
+            yield
+        except Exception as error:  # stores raise whatever they like, and none of it is worth a run
+            if not self._failed:
+                again = what == "write" and not self.gives_up
+                rest = "each record tries again" if again else "the rest of it is not written there"
+                kind = f"{type(error).__name__}: {error}".strip()
+                logger.warning("%s cannot %s its store; the run goes on, %s; %s", self, what, rest, kind)
+            self._failed = True
+
+    def __repr__(self) -> str:
+        """Return the name by which the log calls it."""
+        return f"trackers.{type(self).__name__}"
+
+
+def checked_config(config: Any) -> dict[str, Any]:
+    """Return a caller's own settings, or raise TypeError."""
+    if config is None:
+        return {}
+    if not isinstance(config, Mapping) or not all(isinstance(name, str) for name in config):
+        raise TypeError(f"config must be a mapping with names, got {config!r}")
+    return dict(config)
+
+
+def configuration(opt: Any, record: Record) -> dict[str, Any]:
+    """Return what a run is: the algorithm, the size of its parameters, its numbers and the choices that were made."""
+    declared = opt.hyper.declared
+    defaults = {name: declared[name].default for name in declared}
+    chosen = {n: v for n, v in opt.hyper.settings().items() if v and v != defaults.get(n)}
+    size = sum(p.get_value(borrow=True).size for p in opt.params)
+    return {"algorithm": type(opt).__name__, "parameters": size, **chosen, **record.hyper}
+
+
+def written_before(history: History) -> History:
+    """Return the records of the present run that were made before its last one: in it, epochs only rise."""
+    epochs = history["epoch"]
+    first = len(epochs) - 1
+    while first and epochs[first - 1] < epochs[first]:
+        first -= 1
+    return history[first:-1]
+
+
+class Series:
+    """The numbers of records, by names that every store accepts: ``train/loss``, ``valid/grad.W`` ...
+
+    Monitors are in every record, those of a validation in records that have one, and a hyperparameter from the record
+    on in which it first differs from what it was.
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+        self._hyper: dict[str, float] = {}
+        self._moving: set[str] = set()
+
+    def values(self, record: Record) -> dict[str, float]:
+        """Return the numbers of a record."""
+        groups = {
+            "train": record.train,
+            "valid": record.valid if record.validated else {},
+            "hyper": self._hypers(record),
+        }
+        out = {self.name(f"{group}/{name}"): value for group, of in groups.items() for name, value in of.items()}
+        return {**out, "epoch": float(record.epoch), "rows_per_second": record.rows_per_second}
+
+    def best(self, opt: Any) -> dict[str, float]:
+        """Return the monitors of the best parameters."""
+        return {self.name(f"best/{name}"): value for name, value in opt.best_monitors.items()}
+
+    def _hypers(self, record: Record) -> dict[str, float]:
+        was = {**record.hyper, **self._hyper}
+        self._moving |= {name for name, value in record.hyper.items() if value != was[name]}
+        self._hyper = dict(record.hyper)
+        return {name: value for name, value in record.hyper.items() if name in self._moving}
+
+    def name(self, name: str) -> str:
+        """Return what a name is called in a store; no two are called the same."""
+        if name not in self._names:
+            plain = stem = _accepted(name)
+            count = 1
+            while plain in self._names.values():
+                count += 1
+                plain = f"{stem}_{count}"
+            self._names[name] = plain
+        return self._names[name]
+
+
+def _accepted(name: str) -> str:
+    """Return a name of letters, digits, ``_``, ``-``, ``.`` and single slashes between words."""
+    parts = [re.sub(r"[^\w.-]", "_", part.replace("(", ".").replace(")", "")) for part in name.split("/")]
+    return "/".join(part if part.strip(".") else "_" * len(part) for part in parts if part)
