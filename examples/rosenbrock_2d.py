@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 import downhill2
 
-START, GOAL, UPDATES = [-1.2, 1.0], [1.0, 1.0], 400
+START, GOAL, UPDATES = [-1.2, 1.0], [1.0, 1.0], 300
 # The learning rate that suits each here: of 10 ** (k / 2) from 1e-4 to 30, the one with the lowest mean of the
 # logarithm of the loss, of those whose path stays in the picture.
 RATES = {
@@ -49,7 +49,8 @@ def trajectory(algo):
 
 def main(path="rosenbrock_2d.png"):
     """Run them, draw all paths over the contours."""
-    figure = Figure(figsize=(18, 11), layout="constrained")
+    figure = Figure(figsize=(18, 11))
+    figure.subplots_adjust(left=0.02, right=0.99, bottom=0.03, top=0.97, wspace=0.06, hspace=0.2)
     grid = figure.subplots(6, 9, sharex=True, sharey=True).flat
     x, y = np.meshgrid(np.linspace(-1.7, 1.7, 100), np.linspace(-0.7, 2.2, 100))
     height = np.log10(rosenbrock(x, y) + 1e-3)

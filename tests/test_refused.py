@@ -106,6 +106,25 @@ def test_gradients_of_zero_leave_fresh_parameters_as_they_are(transform):
     assert all(np.isfinite(value).all() for value in opt.state.values())
 
 
+@pytest.mark.parametrize("algo", sorted(TYPICAL))
+def test_lookahead_is_given_only_to_algorithms_that_go_on_from_where_the_parameter_is(algo):
+    shift, w = np.array([1e-8, -1e-8]), pytensor.shared(np.array([1.0, 2.0]), name="w")
+    settings = {n: v for n, v in TYPICAL[algo].settings.items() if n != "weight_decay"}
+    opt = downhill2.build(algo, w.sum() + 9, **settings)  # the gradient is the same everywhere
+    step, after = pytensor.function([], [], updates=opt.get_updates(), mode=AS_WRITTEN), []
+    for moved in (0, shift):  # to where the loss is the same
+        w.set_value(np.array([1.0, 2.0]))
+        opt.reset()
+        step()
+        step()
+        w.set_value(w.get_value() + moved)
+        step()
+        after.append(w.get_value())
+    goes_on = abs(after[1] - after[0] - shift).max() < 0.09 * abs(shift).max()
+    refused = expected_refusal(Optimizer.registry[algo], {"lookahead": 2})
+    assert goes_on or refused
+
+
 # -- the table
 
 
@@ -139,7 +158,13 @@ class ScheduleFreeLike(Optimizer):
 for _cls in (Curved, Valued, Averaged, ScheduleFreeLike):
     del Optimizer.registry[_cls.__name__.lower()]
 ScheduleFreeLike.__name__ = "ScheduleFree"
-STANDINS = {"hvp": Curved, "loss": Valued, "evaluated": Averaged, "schedulefree": ScheduleFreeLike}
+STANDINS = {
+    "hvp": Curved,
+    "loss": Valued,
+    "evaluated": Averaged,
+    "schedulefree": ScheduleFreeLike,
+    **{cls.__name__.lower(): cls for cls in (downhill2.COCOB, downhill2.FTRL, downhill2.MADGRAD)},
+}
 
 
 def parts(pair):

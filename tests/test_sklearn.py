@@ -107,10 +107,10 @@ def test_without_scikit_learn_an_error_says_what_to_install(monkeypatch):
 
 
 def test_a_network_in_a_pipeline_is_searched_over_digits(digits):
-    settings = {"algo": "adam", "max_epochs": 15, "batch_size": 100, "random_state": 0, "validate_every": None}
+    settings = {"algo": "adam", "max_epochs": 12, "batch_size": 100, "random_state": 0, "validate_every": None}
     pipeline = make_pipeline(StandardScaler(), Estimator(bump, **settings))
     grid = {"estimator__learning_rate": [1e-4, 0.03], "estimator__weight_decay": [0, 1e-4]}
-    search = GridSearchCV(pipeline, grid, cv=3, error_score="raise").fit(*digits.train)
+    search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(*digits.train)
     assert search.best_params_["estimator__learning_rate"] == 0.03
     assert search.score(*digits.valid) > 0.84
     assert search.best_estimator_[-1].get_params()["weight_decay"] == search.best_params_["estimator__weight_decay"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from pytensor.compile.mode import JAX, Mode
+from pytensor.graph.basic import Constant
 from pytensor.link.jax.linker import JAXLinker
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.basic import ARange
@@ -102,6 +103,10 @@ def _chosen(op: Any, node: Any, kwargs: dict[str, Any]) -> Function:
     if isinstance(op, ARange):  # PyTensor's takes its bounds in int8, too narrow for more than 127 rows
         return lambda start, stop, step: jnp.arange(int(start), int(stop), int(step), dtype=op.dtype)
     if isinstance(op, Reshape):
+        wanted = node.inputs[1]
+        if isinstance(wanted, Constant):  # an array of JAX by now, whose elements are no numbers while JAX traces
+            fixed = tuple(map(int, wanted.data))
+            return lambda x, shape: jnp.reshape(x, fixed)
         return lambda x, shape: jnp.reshape(x, tuple(map(int, shape)))
     if isinstance(op, CheckAndRaise):
         if BROADCAST not in op.msg:

@@ -21,9 +21,10 @@ class Snapshot:
     """The variables of a rule on a problem under the names that a checkpoint has for them.
 
     ``params.W`` is a parameter, ``state.W.adam.m`` the rule's state, ``updates.count`` a variable that the caller's
-    updates, or a `default_update`, change, ``valid.count`` one that only validations do, ``best.W`` the best value of
-    a parameter. Parameters without a name are called ``unnamed0``, ``unnamed1`` in the order of the parameters, the
-    second of two called W is ``W#2``.
+    updates, or a `default_update`, change, ``valid.count`` one that only validations do, ``hyper.scale`` one that a
+    symbolic hyperparameter is computed from, which a callback may change, ``best.W`` the best value of a parameter.
+    Parameters without a name are called ``unnamed0``, ``unnamed1`` in the order of the parameters, the second of two
+    called W is ``W#2``.
 
     Parameters
     ----------
@@ -44,11 +45,16 @@ class Snapshot:
         trained = _moving([*problem.monitors.values(), *problem.updates.values(), *numbers])
         loose = dict.fromkeys([*problem.updates, *trained])
         validated = [v for v in _moving(self._validated) if v not in loose]
+        context = self._rule.context
+        elsewhere = {*problem.params, *store.variables.values(), *loose, *validated, *numbers}
+        elsewhere |= {context.clock, context.epochs, context.rate_factor}
+        given = [v for v in graph.shared_inputs(numbers) if graph.is_tensor(v) and v not in elsewhere]
         return {
             **{f"params.{n}": p for n, p in zip(problem.names, problem.params, strict=True)},
             **{f"state.{n}": v for n, v in store.variables.items()},
             **{f"updates.{n}": v for n, v in zip(graph.labels([*loose]), loose, strict=True)},
             **{f"valid.{n}": v for n, v in zip(graph.labels(validated), validated, strict=True)},
+            **{f"hyper.{n}": v for n, v in zip(graph.labels(given), given, strict=True)},
         }
 
     # -- out

@@ -54,7 +54,8 @@ class Common(Rule):
         Default 0: no limit.
     gradient_noise : float, or dict of eta (0.01), gamma (0.55) and seed (0)
         Variance of the normal numbers added to the gradient at the first update, in units of the gradient squared; at
-        update t it is ``eta / t**gamma``. Default 0: none.
+        update t it is ``eta / t**gamma``. They are added after clipping, which would make the variance another; code
+        elsewhere has either order. Default 0: none.
     transforms : sequence of functions
         Each is given a parameter and its gradient so far, as PyTensor expressions, and returns the gradient. State is
         declared as default values: ``def f(param, grad, v=downhill2.Zeros()): ...; return new_grad, dict(v=v_t)``.

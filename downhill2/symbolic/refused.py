@@ -22,6 +22,7 @@ TRAITS = {
 }
 
 _MOVED = "it would have the gradient at one point and the {} at another"
+_ANCHORED = "it computes each point anew from sums of gradients, and would not go on from where Lookahead goes back to"
 _SUMMED = "its parameters are the start and a sum of steps, and nothing else may move them"
 
 PAIRS = (
@@ -33,6 +34,9 @@ PAIRS = (
     Pair("mechanic", "schedulefree", "its averages are of points that it has chosen"),
     Pair("project", "schedulefree", "its averages are of points that it has chosen"),
     Pair("lookahead", "evaluated", "two points would claim to be the ones to evaluate"),
+    Pair("lookahead", "cocob", _ANCHORED),
+    Pair("lookahead", "ftrl", _ANCHORED),
+    Pair("lookahead", "madgrad", _ANCHORED),
     Pair("ema", "evaluated", "two points would claim to be the ones to evaluate"),
     Pair("swa", "evaluated", "two points would claim to be the ones to evaluate"),
     Pair("ema", "swa", "two points would claim to be the ones to evaluate"),
