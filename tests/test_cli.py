@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import doctest
 import importlib.util
 import json
@@ -79,6 +80,13 @@ def misspelt(seed):
 
 def chooses(seed):
     return line(seed, algo="adam")
+
+
+def exits(seed):
+    def callback(opt, record):
+        raise SystemExit("no licence")
+
+    return line(seed, callbacks=[callback])
 
 
 def odd_callbacks(seed):
@@ -253,16 +261,24 @@ def test_a_reader_that_goes_away_is_no_error():
     assert process.returncode == 141
 
 
-def test_what_is_left_for_such_a_reader_goes_nowhere(run, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (BrokenPipeError(), 141, ""),
+        (OSError(28, "No space left on device"), 1, "downhill2: [Errno 28] No space left on device\n"),
+    ],
+)
+def test_what_can_no_longer_be_written_goes_nowhere(error, code, said, capsys, monkeypatch):
     def fail(text):
-        raise BrokenPipeError
+        raise error
 
     exchanged = []
     with monkeypatch.context() as patch:  # no longer than needed: pytest exchanges streams too
         patch.setattr(os, "dup2", lambda *numbers: exchanged.append(numbers) or os.close(numbers[0]))
         patch.setattr(sys, "stdout", SimpleNamespace(fileno=lambda: 99, isatty=lambda: False, write=fail))
-        assert cli.main(["algorithms"]) == 141
+        assert cli.main(["algorithms"]) == code
     assert [number for _, number in exchanged] == [99]
+    assert capsys.readouterr().err == said
 
 
 def test_ctrl_c_ends_a_comparison_quietly(place):
@@ -270,11 +286,20 @@ def test_ctrl_c_ends_a_comparison_quietly(place):
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, "PYTENSOR_FLAGS": "mode=FAST_COMPILE"}
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=place, env=environment, text=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=place,
+        env=environment,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # these tests may run where it is ignored
     ) as process:
-        assert process.stdout.readline() == "begun\n"
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        try:
+            assert process.stdout.readline() == "begun\n"
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()  # it would never end
     assert process.returncode == 130
     assert "Traceback" not in errors
 
@@ -553,7 +578,8 @@ def test_a_monitor_that_is_not_there_is_told_with_those_that_are(saved, run):
     [
         ("away/a.png", "cannot write away/a.png: there is no directory away; make it first"),
         ("first", "cannot write first: it is a directory; name a file in it"),
-        ("a.xyz", "cannot write a.xyz: "),
+        ("a.xyz", "cannot write a.xyz: no picture is called so; name it .png, .svg or .pdf"),
+        ("a", "cannot write a: no picture is called so; name it .png, .svg or .pdf"),
     ],
 )
 def test_a_picture_that_cannot_be_written_is_told(target, said, saved, run):
@@ -579,6 +605,11 @@ def test_a_report_is_written_beside_the_caller(saved, run, place):
     assert run("report", "first", "-o", "a.html").out == "a.html\n"
 
 
+@pytest.mark.parametrize(("command", "told"), [("plot", {"picture": "curves.png"}), ("report", {"page": "first.html"})])
+def test_json_of_what_is_written_has_its_name(command, told, saved, run):
+    assert json.loads(run(command, "first", "--json").out) == told
+
+
 def test_a_report_that_cannot_be_written_is_told(saved, run, monkeypatch):
     from downhill2.reporting import report
 
@@ -587,6 +618,16 @@ def test_a_report_that_cannot_be_written_is_told(saved, run, monkeypatch):
 
     monkeypatch.setattr(report, "write", fail)
     refused(run("report", "first"), "cannot write first.html: No space left on device", code=1)
+
+
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [("plot first", "plot"), ("compare problem:no_dict --algos sgd -o a.png", "plot"), ("demo", "demo")],
+)
+def test_a_picture_needs_matplotlib_before_anything_else_is_done(command, extra, saved, run, monkeypatch):
+    for name in ("matplotlib", "matplotlib.backend_bases"):
+        monkeypatch.setitem(sys.modules, name, None)
+    refused(run(*command.split()), "matplotlib", f"pip install 'downhill2[{extra}]'", code=1)
 
 
 def test_a_missing_extra_is_told(saved, run, monkeypatch):
@@ -695,6 +736,7 @@ def test_a_run_without_a_finite_loss_has_failed(run):
         ("leaves", "problem:leaves(0) fails: SystemExit"),
         ("misspelt", "problem:misspelt, sgd, seed 0: TypeError: SGD has no hyperparameter 'learning_rat'; did you"),
         ("chooses", "problem:chooses(0) must leave algo to --algos, got 'adam'"),
+        ("exits", "problem:exits, sgd, seed 0: SystemExit: no licence (problem.py, line "),
         ("odd_callbacks", "problem:odd_callbacks, sgd, seed 0: TypeError: "),
         ("lin", "problem has no function 'lin'; did you mean 'line'?"),
         ("number", "problem:number must be a function of a seed, got 3"),
@@ -736,6 +778,7 @@ def test_a_module_that_cannot_be_imported_is_told(problem, said, run, place):
         (["--algos", "adam", "--set", "momentum"], "--set must be NAME=VALUE or ALGORITHM.NAME=VALUE, got 'momentum'"),
         (["--algos", "adam", "--set", "=3"], "--set must be NAME=VALUE"),
         (["--algos", "adam", "-o", "away/a.png"], "there is no directory away"),
+        (["--algos", "adam", "-o", "a.xyz"], "cannot write a.xyz: no picture is called so"),
     ],
 )
 def test_wrong_arguments_of_a_comparison_are_told(arguments, said, run):
@@ -776,6 +819,12 @@ def test_doctor_finds_a_healthy_machine_healthy(healthy, run):
     assert [row[0] for row in found] == [*checks.CHECKS, *(f"backend {n}" for n in ("numba", "c", "jax", "pytorch"))]
 
 
+def test_doctor_names_extras_of_the_package():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    assert set(checks.EXTRAS.values()) <= set(setup["options.extras_require"])
+
+
 def test_doctor_says_in_a_terminal_that_it_takes_a_while(healthy, run, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert "up to a minute" in run("doctor").err
@@ -783,7 +832,7 @@ def test_doctor_says_in_a_terminal_that_it_takes_a_while(healthy, run, monkeypat
 
 CASES = {
     "packages": ((checks, "version_of", lambda name: "" if name == "scipy" else "1"), "broken", "pip install scipy"),
-    "extras": ((checks, "version_of", lambda name: "" if name == "jax" else "1"), "missing", "'downhill2[jax]'"),
+    "extras": ((checks, "version_of", lambda name: "" if name == "jax" else "1"), "missing", "one of jax"),
     "settings": ((checks, "SLOW_MODES", ("FAST_COMPILE",)), "slow", "mode=FAST_COMPILE is for finding faults"),
     "threads": ((os, "getloadavg", lambda: (1e4, 0.0, 0.0)), "slow", "the machine is busy (load 10000.0)"),
     "cache": ((checks.pytensor.config, "numba__cache", False), "slow", "take numba__cache=False out"),
@@ -874,7 +923,7 @@ def test_the_probes_are_real(monkeypatch):
     assert seconds > 0
     assert warned == []
     assert probes.product_rate() > 1e6
-    assert re.match(r"Intel MKL|OpenBLAS \S+ of SciPy|\S+", probes.blas())
+    assert re.fullmatch(r"Intel MKL|\S+ \S+ of SciPy", probes.blas())
     found = probes.training()
     assert found.first > 0 < found.update
     assert isinstance(found.was_cached, bool)

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 from sybil import Sybil
-from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+from sybil.parsers import markdown, rest
 
 import downhill2
 
 ROOT = Path(__file__).parents[1]
 MADE = {"_build", "algorithms", "gallery"}  # folders that make docs fills
 PAGES = sorted(p for p in (ROOT / "docs").rglob("*.md") if not MADE & set(p.parts))
+REFERENCE = sorted((ROOT / "docs" / "reference").glob("*.rst"))
 TEXTS = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *PAGES]
 
 # Code that needs a package which `make test` does without has a comment before it, <!-- needs: torch -->, and so has
@@ -31,7 +32,8 @@ def name_of(path):
 
 def blocks(path, compare=None):
     """Code and output of a text in their order, each with what it needs."""
-    sybil = Sybil([PythonCodeBlockParser(), CodeBlockParser("text", compare)], pattern=path.name)
+    kind = rest if path.suffix == ".rst" else markdown
+    sybil = Sybil([kind.PythonCodeBlockParser(), kind.CodeBlockParser("text", compare)], pattern=path.name)
     document = sybil.parse(path)
     for example in document:
         needed = NEEDS.search(document.text[: example.start])
@@ -41,7 +43,7 @@ def blocks(path, compare=None):
 def runs():
     """Each text with code: once without what needs a package, and once more with what needs it, for each package."""
     cases = []
-    for path in TEXTS:
+    for path in [*TEXTS, *REFERENCE]:
         for needed in sorted({needed for _, needed in blocks(path)}, key=str):
             marks = MARKS.get(needed, [pytest.mark.extras]) if needed else []
             name = name_of(path) + (f" with {needed}" if needed else "")
@@ -123,3 +125,9 @@ def test_the_readme_fits_one_screen():
     screen, why, _ = (ROOT / "README.md").read_text().partition("\n## Why\n")
     assert why
     assert len(screen.splitlines()) <= 80
+
+
+def test_the_readme_counts_the_algorithms_that_there_are():
+    own = [cls for cls in downhill2.Optimizer.registry.values() if cls.__module__.startswith("downhill2.")]
+    counted = re.search(r"^\| algorithms \|.* (\d+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert int(counted[1]) == len(own)

@@ -256,6 +256,28 @@ def test_a_variable_with_a_part_for_each_row_is_refused(pm, patients):
         downhill2.pymc.find_MAP(model=model, rows=["x", "y"])
 
 
+def regression(pm, patients, shifted=False):
+    """Return a regression whose slopes, in two ways, are as many as the columns of its data."""
+    features, _, target = patients
+    with pm.Model() as model:
+        x, y = pm.Data("x", features, dims=("patient", "feature")), pm.Data("y", target, dims="patient")
+        slope = pm.Laplace("slope", 0, pm.HalfNormal("spread", dims="feature"), shape=x.shape[1])
+        shift = pm.Normal("shift", shape=x.shape[0]) if shifted else 0
+        pm.Normal("progression", x @ slope + shift, 1, observed=y, dims="patient")
+    return model
+
+
+def test_a_variable_may_have_a_part_for_each_column(pm, patients):
+    model = regression(pm, patients)
+    posterior = downhill2.pymc.Posterior(model, ["x", "y"])
+    assert evaluated(posterior, 50) == pytest.approx(-density(model), rel=1e-12)
+
+
+def test_a_variable_that_has_as_many_parts_as_there_are_rows_is_refused(pm, patients):
+    with pytest.raises(ValueError, match="which the free variable 'shift' depends on; it has a part for each row"):
+        downhill2.pymc.find_MAP(model=regression(pm, patients, shifted=True), rows=["x", "y"])
+
+
 def test_variables_that_cannot_be_optimized_are_refused(pm, levels):
     with pm.Model() as model:
         count = pm.Poisson("count", 3)
@@ -265,6 +287,18 @@ def test_variables_that_cannot_be_optimized_are_refused(pm, levels):
         downhill2.pymc.find_MAP(model=model, vars=[count])
     with pytest.raises(ValueError, match="vars must be free variables of the model, got mean"):
         downhill2.pymc.find_MAP(model=levels, vars=[levels["mean"]])
+
+
+@pytest.mark.parametrize(
+    ("initvals", "error", "message"),
+    [
+        ({"nois": 1}, ValueError, "initvals must be of free variables of the model, got 'nois'; did you mean 'noise'?"),
+        (3, TypeError, "initvals must map variables of the model or their names to values, got 3"),
+    ],
+)
+def test_starting_points_of_nothing_are_refused(initvals, error, message, levels):
+    with pytest.raises(error, match=message.replace("?", r"\?")):
+        downhill2.pymc.find_MAP(model=levels, initvals=initvals, max_updates=1)
 
 
 def test_a_setting_that_does_not_exist_is_refused(levels):

@@ -368,3 +368,54 @@ def test_a_vector_for_several_outputs_is_refused(diabetes):
     X, y = diabetes
     with pytest.raises(ValueError, match="target of model must be a matrix for 2 outputs"):
         Estimator(vector_regression, "regressor", **QUICK).fit(X, np.column_stack([y, y]))
+
+
+def test_the_default_model_is_linear_in_either_kind(diabetes):
+    X, y = diabetes
+    settings = {"algo": "adam", "learning_rate": 0.5, "max_epochs": 100, "random_state": 0}
+    given, default = (
+        downhill2.sklearn.Estimator(model, kind="regressor", **settings).fit(X, y).predict(X)
+        for model in (downhill2.sklearn.linear_regression, None)
+    )
+    np.testing.assert_array_equal(default, given)
+
+
+def test_models_that_differ_by_a_name_have_parameters_of_their_own():
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    y = X @ [1.0, -2.0]
+
+    def called(name):
+        def model(n_features, n_outputs, rng):
+            x, t = pt.matrix("x"), pt.vector("t")
+            w = pytensor.shared(np.zeros(n_features), name=name)
+            return x, t, x @ w, ((x @ w - t) ** 2).mean()
+
+        return model
+
+    for name in ("W", "V"):
+        settings = {"algo": "adam", "learning_rate": 0.1, "max_epochs": 100, "random_state": 0}
+        fitted = downhill2.sklearn.Estimator(called(name), kind="regressor", **settings).fit(X, y)
+        assert list(fitted.params_) == [name]
+        assert fitted.score(X, y) > 0.99
+
+
+def test_targets_that_the_model_would_cut_off_are_refused():
+    def counts(n_features, n_outputs, rng):
+        x, t = pt.matrix("x"), pt.lvector("t")
+        w = pytensor.shared(np.zeros(n_features), name="w")
+        return x, t, pt.exp(x @ w), (pt.exp(x @ w) - t * (x @ w)).mean()
+
+    X = np.random.default_rng(0).normal(size=(20, 2))
+    estimator = downhill2.sklearn.Estimator(counts, kind="regressor", max_epochs=1, algo="sgd")
+    with pytest.raises(ValueError, match=r"the target of model must be of floating point .* got Vector\(int64"):
+        estimator.fit(X, np.linspace(0, 3, 20))
+    assert estimator.fit(X, np.arange(20)).predict(X).shape == (20,)
+
+
+def test_an_estimator_whose_fit_failed_is_not_fitted(diabetes):
+    X, y = diabetes
+    estimator = downhill2.sklearn.Estimator(kind="regressor", algo="sgd", max_epochs=1, random_state=0).fit(X, y)
+    with pytest.raises(TypeError, match="learning_rat"):
+        estimator.set_params(learning_rat=1).fit(X[:, :2], y)
+    with pytest.raises(NotFittedError):
+        estimator.predict(X)

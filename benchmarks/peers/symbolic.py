@@ -60,7 +60,7 @@ def one_call(problem: Problem, mode: Any = None, known: bool = True) -> Contende
 
 
 def gated(problem: Problem) -> Contender:
-    """Updates held back where loss or gradients are not finite: what `minimize` adds to them, but not the new values."""
+    """Updates held back where loss or gradients are not finite: what `minimize` adds, but for the new values."""
     opt = built(problem)
     fit = opt.fit
     gate = faults.gate(fit.problem, fit.layout)

@@ -60,12 +60,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Interrupted as end:
         code = end.code
     except BrokenPipeError:
-        # the interpreter, when it ends, writes what is left: to nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
         code = _PIPE_CLOSED
+    except OSError as error:  # a full disk, say
+        print("downhill2:", error, file=sys.stderr)
+        _write_no_more()
+        code = 1
     except SystemExit as end:  # of argparse
         code = int(end.code or 0)
     return code
+
+
+def _write_no_more() -> None:
+    """Let what is left for standard output, which the interpreter writes when it ends, go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Parser(argparse.ArgumentParser):

@@ -99,7 +99,8 @@ def extras() -> Verdict:
     found = {name: version_of(name) for name in EXTRAS}
     absent = [EXTRAS[name] for name, there in found.items() if not there]
     there = ", ".join(f"{name} {v}" for name, v in found.items() if v) or "none"
-    return (MISSING, there, f"where wanted: pip install 'downhill2[{','.join(absent)}]'") if absent else (OK, there, "")
+    advice = f"where wanted: pip install 'downhill2[EXTRA]', EXTRA being one of {', '.join(absent)}"
+    return (MISSING, there, advice) if absent else (OK, there, "")
 
 
 def settings() -> Verdict:

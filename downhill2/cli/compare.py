@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run them all, print the table, draw the picture."""
-    target = runs.writable(args.output) if args.output else None
+    target = runs.picture(args.output) if args.output else None
     problem = trials.function_of(args.problem)  # first, as its module may have algorithms of its own
     algorithms = algorithms_of(args.algos)
     settings = settings_of(args.set, algorithms)

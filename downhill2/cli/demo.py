@@ -42,8 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, test, draw."""
-    target = runs.writable(args.output)
-    need("matplotlib.figure", "demo")  # not after the training
+    target = runs.picture(args.output, "demo")
     rng = np.random.default_rng(1)
     train, valid, test = split(rng)
     opt, valid_loss = reader(rng)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 
 from . import runs
-from .arguments import add_picture
+from .arguments import add_json, add_picture
 from .errors import UsageError
+from .output import show
 
 HELP = "draw the learning curves of runs"
 EXAMPLES = """\
@@ -23,18 +24,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a checkpoint directory or a history file")
     add_picture(parser, "curves.png")
     parser.add_argument("--monitor", default="loss", metavar="NAME", help="what to draw (loss)")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Draw."""
     from ..reporting import plots
 
-    target = runs.writable(args.output)
+    target = runs.picture(args.output)
     histories = {name: runs.load(run) for name, run in zip(runs.names(args.runs), args.runs, strict=True)}
     try:
         axes = plots.learning_curves(histories, monitor=args.monitor)
     except ValueError as error:
         raise UsageError(str(error)) from error
     runs.save(axes.figure, target)
-    print(target)
+    show(args.json, {"picture": str(target)}, lambda: print(target))
     return 0

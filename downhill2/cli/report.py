@@ -9,7 +9,9 @@ import argparse
 from pathlib import Path
 
 from . import runs
+from .arguments import add_json
 from .errors import CommandError
+from .output import show
 
 HELP = "write a page about a run: curves, settings, events"
 EXAMPLES = """\
@@ -21,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("run", metavar="RUN", help="a checkpoint directory or a history file")
     parser.add_argument("-o", "--output", metavar="FILE", help="the page (RUN's name with .html)")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,5 +36,5 @@ def run(args: argparse.Namespace) -> int:
         report.write(target, args.run)
     except OSError as error:
         raise CommandError(f"cannot write {target}: {error.strerror or error}") from error
-    print(target)
+    show(args.json, {"page": str(target)}, lambda: print(target))
     return 0

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..extras import need
 from ..running.history import History
 from .errors import CommandError, UsageError
 
@@ -73,19 +74,32 @@ def writable(target: str) -> Path:
     return path
 
 
+def picture(target: str, extra: str = "plot") -> Path:
+    """Return the path of a picture to be written, before there is one.
+
+    Raises
+    ------
+    UsageError
+        If there is no such directory, or its name ends in none of the formats of matplotlib.
+    ImportError
+        If matplotlib is missing; names the extra that brings it.
+    """
+    path = writable(target)
+    formats = need("matplotlib.backend_bases", extra).FigureCanvasBase.get_supported_filetypes()
+    if path.suffix[1:].lower() not in formats:
+        raise UsageError(f"cannot write {target}: no picture is called so; name it .png, .svg or .pdf")
+    return path
+
+
 def save(figure: Any, target: Path) -> None:
     """Write a picture.
 
     Raises
     ------
-    UsageError
-        If its name ends in none of the formats of matplotlib.
     CommandError
         If it cannot be written.
     """
     try:
         figure.savefig(target, dpi=120)
-    except ValueError as error:
-        raise UsageError(f"cannot write {target}: {error}; name it .png, .svg or .pdf") from error
     except OSError as error:
         raise CommandError(f"cannot write {target}: {error.strerror or error}") from error

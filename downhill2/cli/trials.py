@@ -144,7 +144,7 @@ def run(problem: Callable[[int], Any], name: str, algorithm: str, seed: int, set
     try:
         callbacks = [*arguments.pop("callbacks", ()), lambda opt, _: begun.append(opt)]
         downhill2.minimize(**arguments, algo=algorithm, callbacks=callbacks)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if not begun and not isinstance(error, NonFiniteError):
             raise UsageError(f"{name}, {algorithm}, seed {seed}: {_told(error)}") from error
         failure = " ".join(str(error).split()) or type(error).__name__

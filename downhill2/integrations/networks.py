@@ -77,7 +77,7 @@ class Model(NamedTuple):
     def set_values(self, values: Mapping[str, np.ndarray]) -> None:
         """Set the shared variables to what `values` returned."""
         for name, v in zip(graph.labels(self.shared), self.shared, strict=True):
-            if name in values:
+            if not graph.is_generator(v):
                 v.set_value(values[name])
 
     def take(self, other: Model) -> None:
@@ -86,8 +86,10 @@ class Model(NamedTuple):
             own.set_value(v.get_value())
 
     def same_graph(self, other: Model) -> bool:
-        """Whether another computes the same from variables of the same types and shapes."""
+        """Whether another computes the same from variables of the same names, types and shapes."""
         own, others = ([m.x, m.target, *m.shared] for m in (self, other))
+        if graph.labels(self.shared) != graph.labels(other.shared):  # groups and `params_` go by them
+            return False
         if [_kind(v) for v in own] != [_kind(v) for v in others]:
             return False
         results = [[m.prediction, m.loss] for m in (self, other)]

@@ -15,6 +15,7 @@ import pytensor.tensor as pt
 from pytensor.graph.rewriting.basic import dfs_rewriter
 from pytensor.graph.rewriting.utils import rewrite_graph
 from pytensor.graph.traversal import ancestors
+from pytensor.tensor.shape import Shape_i
 
 from .. import extras
 from ..base import Optimizer, build
@@ -83,7 +84,7 @@ class Posterior:
         self._pm = pm = extras.need("pymc", "pymc")
         self.model = model = pm.modelcontext(model)
         free = _free(model, vars)
-        start = pm.initial_point.make_initial_point_fn(model=model, overrides=dict(initvals or {}))(random_seed)
+        start = pm.initial_point.make_initial_point_fn(model=model, overrides=_started(model, initvals))(random_seed)
         values = {v: np.asarray(start[v.name], v.type.dtype) for v in model.value_vars}
         shared = {v: graph.shared_like(values[v], v.name, v.type.shape) for v in free}
         self.params = [*shared.values()]
@@ -209,6 +210,17 @@ def find_MAP(
     return posterior.point(include_transformed)
 
 
+def _started(model: Any, initvals: Mapping[Any, Any] | None) -> dict[Any, Any]:
+    """Return where to start, as it was given, if all of it is of the model."""
+    if initvals is not None and not isinstance(initvals, Mapping):
+        raise TypeError(f"initvals must map variables of the model or their names to values, got {initvals!r}")
+    known = [v.name for v in [*model.free_RVs, *model.value_vars]]
+    for name in filter(lambda key: isinstance(key, str), initvals or {}):
+        if name not in known:
+            raise ValueError(f"initvals must be of free variables of the model, got {name!r}{nearest(name, known)}")
+    return dict(initvals or {})
+
+
 def _free(model: Any, chosen: Sequence[Variable] | None) -> list[Variable]:
     """Return the value variables to optimize, in the order of the model."""
     values = model.value_vars
@@ -227,7 +239,10 @@ def _free(model: Any, chosen: Sequence[Variable] | None) -> list[Variable]:
 
 
 def _depends(expression: Variable, fed: Mapping[Variable, Variable]) -> bool:
-    return not {*fed}.isdisjoint(graph.leaves([expression]))
+    """Whether an expression depends on rows or their number; how wide they are, batches do share."""
+    shapes = (v for v in ancestors([expression]) if v.owner is not None and isinstance(v.owner.op, Shape_i))
+    widths = [v for v in shapes if v.owner.op.i > 0 and v.owner.inputs[0] in fed]
+    return not {*fed}.isdisjoint(ancestors([expression], blockers=widths))
 
 
 def _names(fed: Mapping[Variable, Variable]) -> str:

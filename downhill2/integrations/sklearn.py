@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..extras import need
 from ..fitting.settings import NAMES
+from ..symbolic import graph
 from .networks import Model, Pool
 
 need("sklearn", "sklearn")
@@ -106,7 +107,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
         - ``loss``: a scalar, the mean over rows.
 
         `n_outputs` is the number of classes or of columns of y, `rng` a `numpy.random.Generator` for initial values. To
-        be pickled, it must be a function of a module. Default: `softmax_regression`; for a regressor there is
+        be pickled, it must be a function of a module. Default: `softmax_regression` or, of a regressor,
         `linear_regression`.
     kind : {'classifier', 'regressor'}
     validation_fraction : float
@@ -155,7 +156,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
 
     def __init__(
         self,
-        model: Callable[[int, int, np.random.Generator], Any] = softmax_regression,
+        model: Callable[[int, int, np.random.Generator], Any] | None = None,
         kind: str = "classifier",
         validation_fraction: float = 0.0,
         random_state: Any = None,
@@ -224,10 +225,12 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
             If the loss or a gradient is not finite.
         """
         self._check()
+        self.__dict__.pop("params_", None)  # of a fit before; whoever fails here is not fitted
         X, y = validate_data(self, X, y, y_numeric=not _classifies(self), multi_output=not _classifies(self))
         targets = self._encoded(y)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        self._made_by = self.model, seed  # also those of predictions, whatever set_params has made of them
+        default = softmax_regression if _classifies(self) else linear_regression
+        self._made_by = self.model or default, seed  # also those of predictions, whatever set_params has made of them
         rng = np.random.default_rng(seed)
         model = self._made(rng)
         # the probability of the second of two classes says it all
@@ -239,7 +242,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
     def _check(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"kind must be 'classifier' or 'regressor', got {self.kind!r}")
-        if not callable(self.model):
+        if self.model is not None and not callable(self.model):
             raise TypeError(f"model must be a function of n_features, n_outputs and rng, got {self.model!r}")
         fraction = self.validation_fraction
         if not isinstance(fraction, Real):
@@ -279,7 +282,10 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
         if _classifies(self) and variable.ndim == 2:
             targets = np.eye(self.n_outputs_)[targets]
         flat = targets.ravel() if variable.ndim == 1 else targets
-        return np.asarray(flat, variable.type.dtype)
+        fed = np.asarray(flat, variable.type.dtype)
+        if variable.type.dtype not in graph.FLOATS and (fed != flat).any():
+            raise ValueError(f"the target of model must be of floating point for these y, got {variable.type}")
+        return fed
 
     def _split(self, X: NDArray[Any], y: NDArray[Any]) -> tuple[list[NDArray[Any]], list[NDArray[Any]] | None]:
         """Return training and validation data."""
