@@ -122,6 +122,11 @@ def test_runs_of_as_many_updates_without_validation_are_told_apart():
     np.testing.assert_allclose(lines(plots.learning_curves(history))[BLUE, "--"], [(1, 2), (2, 1)])
 
 
+def test_one_epoch_after_another_of_fewer_updates_is_told_apart():
+    history = History([record(1, 2.0), record(1, 1.0, updates=25)])
+    np.testing.assert_allclose(lines(plots.learning_curves(history, x="updates"))[BLUE, "--"], [(10, 2), (35, 1)])
+
+
 def test_a_validation_after_the_end_belongs_to_the_run_that_ended():
     history = History([record(1, 2.0), record(1, None, 1.0)])
     np.testing.assert_allclose(lines(plots.learning_curves(history))[RED, "-"], [(1, 1.0)])
@@ -234,6 +239,19 @@ def test_epochs_are_whole_numbers():
     assert all(tick == int(tick) for tick in ax.get_xticks())
 
 
+def test_places_for_numbers_that_the_caller_chose_stay():
+    ax = Figure().subplots()
+    ax.set_xticks([0, 2.5, 5])
+    plots.learning_curves(run(), ax=ax)
+    assert ax.get_xticks().tolist() == [0, 2.5, 5]
+
+
+def test_a_history_without_the_values_is_drawn_without_curves():
+    # what it has is the latest validation, of an epoch before
+    between = History([Record(3, 30, 1.5, {"loss": 1.0}, {"accuracy": 0.5}, False, False)])
+    drawn(plots.learning_curves(between, "accuracy"))
+
+
 def test_the_history_draws_itself():
     ax = run().plot("accuracy", smooth=0.5)
     assert ax.get_ylabel() == "accuracy"
@@ -264,6 +282,14 @@ def test_the_legend_covers_no_data_and_stays_in_the_picture(runs, width):
     assert ax.get_window_extent().width > picture.width / 4
     title = ax.get_legend().get_title().get_text()
     assert (title.startswith("the first ") and title.endswith(" of 32")) if runs == 30 else not title
+
+
+def test_the_legend_of_a_part_of_a_figure_stays_in_it():
+    part = Figure(figsize=(8, 4), layout="constrained").subfigures(1, 2)[0]
+    ax = plots.learning_curves({f"{i}, an algorithm of a long name": run(i + 1) for i in range(3)}, ax=part.subplots())
+    ax.get_figure(root=True).draw_without_rendering()
+    box = ax.get_legend().get_window_extent()
+    assert part.bbox.x0 <= box.x0 < box.x1 <= part.bbox.x1
 
 
 def test_49_curves_differ_in_colour_or_marker_and_neighbours_in_both():
@@ -336,6 +362,10 @@ def test_in_a_notebook_a_picture_is_pyplots(monkeypatch):
         (lambda: plots.path([[1, 1]]), TypeError, "loss must be a function of two arrays, got None"),
         (lambda: plots.path([[1, 1]], bowl, ax=1), TypeError, "ax must be an Axes of matplotlib, got 1"),
         (lambda: plots.path([[1, 1]], bowl, updates=0), ValueError, "updates must be at least 1, got 0"),
+        (lambda: plots.path([[1, 1]], bowl, minimum=(0, 0, 0)), ValueError, "minimum must be a pair of numbers, got"),
+        (lambda: plots.path([[1, 1]], bowl, xlim=(0,)), ValueError, r"xlim must be a pair of numbers, got \(0,\)"),
+        (lambda: plots.path([[1, 1]], bowl, ylim=3), ValueError, "ylim must be a pair of numbers, got 3"),
+        (lambda: plots.path([[1, 1]], lambda x, y: x[0]), ValueError, r"loss must return .* got shape \(201,\)"),
         (lambda: plots.path([[1, 1]], bowl, updates=1.5), TypeError, "updates must be an int, got 1.5"),
         (lambda: plots.path([[1, 1]], bowl, updates=True), TypeError, "updates must be an int, got True"),
         (lambda: plots.range_test(3), TypeError, "found must be what find_learning_rate returns, got 3, .* 'rates'"),
@@ -494,9 +524,23 @@ def test_the_path_of_an_optimizer_is_that_of_its_updates_and_everything_is_set_b
     assert not any(v.any() for v in opt.state.values())
 
 
+def test_a_loss_that_draws_random_numbers_goes_on_where_it_was():
+    def noisy():
+        generator = pytensor.tensor.random.shared_rng(np.random.default_rng(3))
+        with pytest.warns(DeprecationWarning, match="default_update"):
+            generator.default_update, noise = generator.normal(size=(2,))
+        return optimizer(loss=lambda w: ((w - noise) ** 2).sum(), learning_rate=0.1)
+
+    opt, other = noisy(), noisy()
+    plots.path(opt, updates=3)
+    run = {"max_epochs": 4, "validate_every": None}
+    assert opt.minimize(**run) == other.minimize(**run)
+    np.testing.assert_array_equal(opt.params[0].get_value(), other.params[0].get_value())
+
+
 def test_the_path_shows_what_an_algorithm_evaluates_where_that_is_not_the_parameter():
     opt = optimizer("schedulefree", learning_rate=0.1, beta1=0.9)
-    ax = plots.path(opt, updates=2)
+    ax = plots.path(opt, updates=np.int64(2))
     [w] = opt.params
     expected, evaluated = [], pytensor.function([], opt.fit.evaluated()[w])
     step = pytensor.function([], [], updates=opt.get_updates())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import logging
 import re
@@ -59,6 +60,11 @@ class Terminal(io.StringIO):
 
     def cursor_is_shown(self):
         return self.getvalue().rfind("\x1b[?25l") <= self.getvalue().rfind("\x1b[?25h")
+
+
+def closed(stream):
+    stream.close()
+    return stream
 
 
 @pytest.fixture
@@ -177,6 +183,12 @@ def test_a_run_that_goes_on_has_its_epoch_and_its_speed_from_there():
     assert meter.status().left == pytest.approx(10)
     place.stopped = "max_updates"
     assert meter.status().speed == pytest.approx(5)
+
+
+def test_a_window_that_is_not_full_is_no_update_of_the_epoch():
+    display = progress.Display(Meter("Adam", Limits(), Clock()), screen=Silent())
+    display.follow(Progress(updates=11, epoch=2), SimpleNamespace(length=10, done=5), 4)
+    assert (display.status().made, display.status().total) == (1, 3)
 
 
 def test_the_speed_is_that_of_the_latest_seconds():
@@ -338,6 +350,12 @@ def test_what_takes_its_time_is_told(monkeypatch):
     assert heard == [*first, "compiling the updates", "validating", "validating"]
 
 
+def test_an_optimizer_whose_run_was_shown_can_be_copied():
+    opt, settings = quadratic()
+    opt.minimize(**settings, progress=True)
+    assert copy.deepcopy(opt).history[-1] == opt.history[-1]
+
+
 # -- whether and where it is shown
 
 
@@ -443,6 +461,8 @@ def test_a_screen_that_cannot_be_drawn_ends_no_run(displays, monkeypatch, caplog
         ("dumb", Terminal, False),
         ("xterm", io.StringIO, False),
         ("xterm", lambda: None, False),
+        ("xterm", object, False),
+        ("xterm", lambda: closed(Terminal()), False),
     ],
 )
 def test_a_terminal_moves_its_cursor(term, stream, expected, monkeypatch):
@@ -611,6 +631,24 @@ def test_a_file_has_plain_lines(capsys):
     assert "\x1b" not in err
 
 
+@pytest.mark.parametrize("given", [None, True])
+@pytest.mark.parametrize("stream", [None, closed(io.StringIO())], ids=["missing", "closed"])
+def test_without_standard_error_nothing_is_shown_and_nothing_lost(stream, given, monkeypatch, capsys, caplog):
+    monkeypatch.setattr(sys, "stderr", stream)
+    opt, settings = quadratic()
+    train, _ = opt.minimize(**settings, progress=given)
+    assert train == opt.history[-1].train
+    assert capsys.readouterr().out == ""
+    assert not caplog.records
+
+
+def test_a_line_is_written_at_once(monkeypatch):
+    written = []
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(write=written.append, flush=lambda: written.append("flush")))
+    screens.Lines().hide(None, Status("Adam", 1.0, stopped="target"))
+    assert written == ["Adam stopped: target  0 updates in 0 epochs  0:01  0/s\n", "flush"]
+
+
 def test_lines_come_less_and_less_often(capsys):
     lines, periods = screens.Lines(), []
     lines.draw()
@@ -675,6 +713,8 @@ def test_a_notebook_whose_run_is_over_is_not_drawn(notebook):
 
 def test_a_shell_in_a_terminal_is_no_notebook(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))
+    assert screens.notebook_shell() is None
+    monkeypatch.setitem(sys.modules, "IPython", None)  # as of who keeps it from being imported
     assert screens.notebook_shell() is None
     monkeypatch.delitem(sys.modules, "IPython")
     assert screens.notebook_shell() is None

@@ -124,6 +124,19 @@ def test_everything_is_as_it_was(fails, monkeypatch):
     assert other.values() == untouched.values()
 
 
+@pytest.mark.parametrize("kind", [np.random.default_rng, np.random.RandomState])
+def test_a_generator_that_shuffles_is_as_it_was(kind):
+    x, w = pt.matrix("x"), pytensor.shared(np.ones(3), name="w")
+    rng = kind(3)
+    downhill2.find_learning_rate(((x @ w) ** 2).mean(), [np.eye(3)], algo="sgd", batch_size=1, max_updates=10, rng=rng)
+    assert rng.permutation(100).tolist() == kind(3).permutation(100).tolist()
+
+
+def test_a_loss_that_diverges_beyond_all_bounds_is_judged():
+    found = judged(RATES[:4], np.array([1.0, 0.9, 0.8, 1e200]), 0.9, "it had diverged")
+    assert found.suggestion is None
+
+
 def test_updates_of_several_batches_each_have_one_loss():
     x = pt.matrix("x")
     w = pytensor.shared(np.ones(3), name="w")

@@ -20,6 +20,7 @@ import pytest
 import downhill2
 from downhill2 import History, Record
 from downhill2.reporting import environment, facts, report
+from downhill2.reporting.choices import recorded_choices
 from downhill2.running.checkpoint import read
 
 EVIL = "W</td><script>alert('1')</script>"
@@ -213,6 +214,7 @@ def test_parameters_before_the_first_validation_are_the_latest(tmp_path):
 def test_what_is_not_finite_is_counted_and_left_out_of_the_range():
     value = np.array([[3.0, np.nan], [4.0, -np.inf]], "float32")
     assert facts.Param.of("W", value) == facts.Param("W", (2, 2), "float32", 5.0, 3.0, 4.0, 2)
+    assert facts.Param.of("W", np.array([1e200, 1e200])).norm == np.inf  # and no warning
     assert facts.Param.of("W", np.zeros((0, 3))) == facts.Param("W", (0, 3), "float64", None, None, None, 0)
 
 
@@ -246,6 +248,24 @@ def test_groups_schedules_and_choices_are_told():
     assert known.settings["backend"] == "FAST_COMPILE"
 
 
+def test_a_checkpoint_tells_the_choices_that_were_made(tmp_path):
+    w, b = (pytensor.shared(np.float64(1), name=n) for n in "wb")
+    groups = [{"params": w, "algo": "rmsprop", "centered": False}, {"nesterov": True}]
+    opt = downhill2.build("sgd", (w * b - 1) ** 2, groups=groups, momentum=0.5, accumulate=1, lookahead=5)
+    opt.minimize(train_batches=1, max_epochs=1, checkpoint=tmp_path / "run")
+    told = facts.known_of(tmp_path / "run").hyper
+    assert told == facts.known_of(opt).hyper == {"lookahead": 5, "group0.centered": False, "group1.nesterov": True}
+    assert recorded_choices({"algorithm": "mine", "settings": {"own": 1, "lookahead": 0}}) == {"own": 1}
+
+
+def test_monitors_beyond_the_pictures_are_counted(tmp_path):
+    history = History([Record(1, 1, 1.0, {f"m{i}": 1.0 for i in range(14)}, {}, False, False)])
+    report.write(tmp_path / "run.html", history)
+    page = Page(tmp_path / "run.html")
+    assert page.tags.count("img") == report.MOST_PICTURES
+    assert "Of the first monitors; 2 more are in the history." in page.text
+
+
 def test_a_hyperparameter_that_never_had_a_value_is_left_out():
     history = History([Record(1, 1, 1.0, {"loss": 1.0}, {}, False, False, {"learning_rate": np.nan, "beta1": 0.9})])
     assert facts.changes(facts.known_of(history)) == [("beta1", None, 0.9)]
@@ -262,6 +282,21 @@ def test_of_many_events_the_latest_are_told(tmp_path):
     page = Page(tmp_path / "run.html")
     assert "The latest 500; 1 earlier ones are in the history." in page.text
     assert "i" not in page.tags
+
+
+def test_of_several_runs_the_latest_is_told():
+    def run(epoch, valid):
+        return Record(
+            epoch, epoch, 1.0, {"loss": 3.0 + epoch}, {"loss": valid} if valid else {}, bool(valid), bool(valid)
+        )
+
+    earlier = History([run(1, 2.0), run(2, 1.0)])
+    both = History([*earlier, run(1, None)])
+    assert facts.best(earlier).epoch == 2
+    assert facts.best(both) is None
+    assert facts.monitors(both) == [("loss", [4.0, None, None])]
+    assert facts.monitors(earlier) == [("loss", [5.0, 1.0, 1.0])]
+    assert facts.monitors(History([*both, run(2, 0.5)])) == [("loss", [5.0, 0.5, 0.5])]
 
 
 def test_numbers_are_short():

@@ -22,7 +22,7 @@ from training import Crash, Training, records
 
 import downhill2
 from downhill2 import schedules, trackers
-from downhill2.reporting.trackers.tracker import Series, Tracker
+from downhill2.reporting.trackers.tracker import Series, Tracker, configuration
 from downhill2.running.history import History
 from downhill2.running.loop import Record
 
@@ -368,6 +368,15 @@ def test_a_tracker_without_write_is_none():
 )
 def test_names_are_such_that_stores_accept_them(monitor, name):
     assert list(Series().values(fake_record(train={monitor: 1.0}))) == [name, "epoch", "rows_per_second"]
+
+
+def test_the_settings_of_a_run_are_those_that_were_chosen():
+    w, b = (pytensor.shared(np.ones(2), name=n) for n in "wb")
+    groups = [{"params": w, "algo": "rmsprop", "centered": False}, {"nesterov": True}]
+    opt = downhill2.build("sgd", (w**2 + b**2).sum(), groups=groups, accumulate=2)
+    found = configuration(opt, fake_record(hyper={"learning_rate": 0.5}))
+    chosen = {"accumulate": 2, "group0.centered": False, "group1.nesterov": True}
+    assert found == {"algorithm": "SGD", "parameters": 4, "learning_rate": 0.5, **chosen}
 
 
 def test_no_two_monitors_get_one_name():

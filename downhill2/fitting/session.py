@@ -167,6 +167,8 @@ class Session:
         callbacks.call(self._settings.callbacks, self._owner, record)
 
     def _finish(self, progress: Progress, pair: Pair | None) -> None:
+        # who keeps or copies the optimizer does not keep what showed its run, a thread among it
+        self._fit.busy, self._display = nullcontext, None
         if pair is not None and progress.events:  # of a save that failed after the last record
             self._tell_late(progress)
         self._archive.close(progress, pair)

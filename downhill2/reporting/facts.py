@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..running.history import History
+from ..running.history import History, latest_run
+from .choices import choices, recorded_choices
 
 __all__ = ["Facts", "Param", "known_of"]
 
@@ -46,7 +47,8 @@ class Param:
         """Look at the value of a parameter."""
         value = np.asarray(value)
         known = value[np.isfinite(value)].astype("float64")
-        norm, low, high = (float(f(known)) if known.size else None for f in (np.linalg.norm, np.min, np.max))
+        with np.errstate(over="ignore"):  # a norm may be infinite where no element is
+            norm, low, high = (float(f(known)) if known.size else None for f in (np.linalg.norm, np.min, np.max))
         return cls(name, value.shape, str(value.dtype), norm, low, high, value.size - known.size)
 
 
@@ -150,13 +152,7 @@ def _hyper(hyper: Any) -> dict[str, Any]:
     """Return numbers that depend on data, which no history has, and choices other than the default."""
     present = hyper.present_numbers()
     fed = {n: "depends on data" for n in hyper.numeric() if hyper.present(n) and n not in present}
-    return fed | {n: v for n, v in hyper.settings().items() if v != _default(hyper, n)}
-
-
-def _default(hyper: Any, name: str) -> Any:
-    group, _, symbol = name.rpartition(".")
-    choice = (hyper.groups[group] if group else hyper).declared[symbol]
-    return choice.plain(choice.default)
+    return fed | choices(hyper)
 
 
 def _compiler(backend: Any) -> dict[str, str]:
@@ -195,7 +191,7 @@ def _of_directory(path: Path) -> Facts:
         state="not recorded, the run has ended" if end else "the run has not ended",
         params=[Param.of(n.removeprefix(kind), t) for n, t in tensors.items() if n.startswith(kind)],
         which=f"{'the best' if kind == 'best.' else 'the latest'} of the newest checkpoint",
-        hyper={name: choice for name, choice in meta.get("settings", {}).items() if choice},
+        hyper=recorded_choices(meta),
         settings=dict(meta.get("data", {})),
         groups=[(algorithm, ", ".join(names)) for algorithm, *names in meta.get("groups", [])],
     )
@@ -215,19 +211,21 @@ def _first_whole(files: Iterable[Path]) -> tuple[dict[str, np.ndarray], dict[str
 
 
 def monitors(history: History) -> list[tuple[str, list[float | None]]]:
-    """Return of each monitor the last training, the last validation and the best one; None for what there was not."""
-    trained = next((r.train for r in reversed(history) if r.train), {})
-    validated = next((r.valid for r in reversed(history) if r.validated), {})
-    found = best(history)
+    """Return of each monitor the last training, the last validation and the best one of the latest run, or None."""
+    latest = latest_run(history)
+    trained = next((r.train for r in reversed(latest) if r.train), {})
+    validated = next((r.valid for r in reversed(latest) if r.validated), {})
+    found = best(latest)
     names = dict.fromkeys([*trained, *validated])
     sources: Iterable[Numbers] = (trained, validated, found.valid if found else {})
     return [(name, [s.get(name) for s in sources]) for name in names]
 
 
 def best(history: History) -> Any:
-    """Return the record of the last improvement; None if there was none."""
-    improved = np.flatnonzero(history["improved"])
-    return history[int(improved[-1])] if len(improved) else None
+    """Return the record of the latest run's last improvement; None if there was none."""
+    latest = latest_run(history)
+    improved = np.flatnonzero(latest["improved"])
+    return latest[int(improved[-1])] if len(improved) else None
 
 
 def changes(facts: Facts) -> list[tuple[str, Any, Any]]:

@@ -96,7 +96,7 @@ class Display:
         """Take the place where the run keeps its numbers, and its data, of so many batches an update."""
         length = feed.length
         total = None if length is None else math.ceil(length / accumulate)
-        self._meter.follow(progress, total, math.ceil(feed.done / accumulate))
+        self._meter.follow(progress, total, feed.done // accumulate)
 
     def busy(self, what: str) -> AbstractContextManager[None]:
         """Say what is going on while the body runs."""

@@ -75,11 +75,13 @@ def _contents(known: facts.Facts) -> dict[str, Any]:
     """Return what the template tells."""
     history = known.history
     shown, left_out = facts.events(history)
+    pictures, undrawn = _pictures(history)
     return {
         "title": " ".join(part for part in (f"{known.algorithm or ''} run".strip().capitalize(), known.name) if part),
         "written": datetime.datetime.now().strftime("%Y-%m-%d %H:%M"),
         "summary": _summary(known),
-        "pictures": _pictures(history),
+        "pictures": pictures,
+        "undrawn": undrawn,
         "monitors": facts.monitors(history),
         "hyper": facts.changes(known),
         "settings": known.settings,
@@ -136,21 +138,21 @@ def number(value: Any) -> str:
 # -- pictures
 
 
-def _pictures(history: Any) -> list[tuple[str, str]]:
-    """Return what each picture shows, and the picture as an address that holds it."""
+def _pictures(history: Any) -> tuple[list[tuple[str, str]], int]:
+    """Return what each picture shows, and the picture as an address that holds it; and how many monitors have none."""
     from . import plots
     from .plots.series import monitors
 
-    names = [name for name in monitors(history) if not name.startswith("grad(")][:MOST_PICTURES]
+    names = [name for name in monitors(history) if not name.startswith("grad(")]
     found = []
-    for name in names:
+    for name in names[:MOST_PICTURES]:
         rate = name == names[0] and "hyper.learning_rate" in history.columns
         above, *below = _panels(rate)
         plots.learning_curves(history, name, above, rate=below[0] if rate else False)
         found.append((f"{name}, with the learning rate" if rate else name, _address(above.figure)))
     if any(c.startswith("train.grad(") for c in history.columns):
         found.append(("norms of the gradients", _address(plots.gradient_norms(history, *_panels(False)).figure)))
-    return found
+    return found, max(0, len(names) - MOST_PICTURES)
 
 
 def _panels(rate: bool) -> list[Any]:

@@ -49,16 +49,21 @@ class Screen(Protocol):
 
 def notebook_shell() -> Any:
     """Return the shell of IPython in a notebook's kernel, None outside one."""
-    if "IPython" not in sys.modules:
-        return None
-    shell = sys.modules["IPython"].get_ipython()
+    ipython = sys.modules.get("IPython")
+    shell = ipython and ipython.get_ipython()
     return shell if hasattr(shell, "kernel") else None
+
+
+def standard_error() -> Any:
+    """Return standard error, None if there is none, or it is closed."""
+    stream = sys.stderr
+    return None if stream is None or getattr(stream, "closed", False) else stream
 
 
 def is_terminal() -> bool:
     """Whether standard error is a terminal that moves its cursor, and nobody else keeps lines at its bottom."""
-    stream = sys.stderr
-    moves = os.environ.get("TERM", "") not in ("dumb", "unknown") and stream is not None and stream.isatty()
+    stream = standard_error()
+    moves = os.environ.get("TERM", "") not in ("dumb", "unknown") and hasattr(stream, "isatty") and stream.isatty()
     return moves and (_terminal.is_open or not hasattr(stream, "rich_proxied_file"))
 
 
@@ -251,4 +256,7 @@ class Lines:
             self._print(end)
 
     def _print(self, status: Status) -> None:
-        print(status.line, file=sys.stderr, flush=True)
+        stream = standard_error()
+        if stream is not None:
+            stream.write(f"{status.line}\n")  # at once, so that no other thread's line comes in between
+            stream.flush()

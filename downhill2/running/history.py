@@ -16,10 +16,11 @@ from types import TracebackType
 from typing import Any, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .loop import Record
 
-__all__ = ["History", "HistoryFile", "csv_cells"]
+__all__ = ["History", "HistoryFile", "beginnings", "csv_cells", "latest_run", "trained"]
 
 _log = logging.getLogger("downhill2")
 
@@ -309,6 +310,28 @@ class HistoryFile:
     ) -> None:
         """Close the file."""
         self.close()
+
+
+# ---- the runs of a history
+
+
+def trained(history: History) -> NDArray[np.bool_]:
+    """Return which records tell of updates, as they have averages of training."""
+    having = np.array([bool(train) for train, *_ in history._layouts], dtype=bool)
+    found: NDArray[np.bool_] = having[np.array(history._layout, dtype=int)]
+    return found
+
+
+def beginnings(history: History) -> list[int]:
+    """Return the places of the records that begin another run: clocks have gone back, or an epoch is trained again."""
+    epochs, updates = np.diff(history["epoch"]), np.diff(history["updates"])
+    begun = (epochs < 0) | (updates < 0) | ((epochs == 0) & trained(history)[1:])
+    return [int(i) + 1 for i in np.flatnonzero(begun)]
+
+
+def latest_run(history: History) -> History:
+    """Return the records of the latest run."""
+    return history[max(beginnings(history), default=0) :]
 
 
 def _layout(record: Record) -> _Layout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -144,6 +145,7 @@ def find_learning_rate(
     """
     _check(start, stop, max_updates, smoothing, diverged)
     feeding = Feeding(**{f.name: settings.pop(f.name) for f in dataclasses.fields(Feeding) if f.name in settings})
+    feeding = dataclasses.replace(feeding, rng=copy.deepcopy(feeding.rng))  # a generator is the caller's, and stays
     if "learning_rate" in settings:
         raise TypeError("learning_rate is what is searched for; leave it out, and give start and stop")
     if params is None:
@@ -279,7 +281,8 @@ def _falls(losses: np.ndarray, smoothed: np.ndarray, smoothing: float) -> bool:
     The noise of losses is told by how far neighbours differ, that of their running means by how much these average.
     """
     lowest = int(np.argmin(smoothed))
-    noise = math.sqrt(np.mean(np.diff(losses[: max(lowest + 1, 10)]) ** 2) / 2) if len(losses) > 1 else math.inf
+    with np.errstate(over="ignore"):  # of a loss that has diverged at once: then its noise is infinite
+        noise = math.sqrt(np.mean(np.diff(losses[: max(lowest + 1, 10)]) ** 2) / 2) if len(losses) > 1 else math.inf
     gone = smoothing ** np.arange(1.0, lowest + 2)  # the weight that means of all past losses would have beyond
     spread = noise * np.sqrt((1 - smoothing) / (1 + smoothing) * (1 + gone) / (1 - gone))
     highest = np.max(smoothed[: lowest + 1] - 3 * spread)

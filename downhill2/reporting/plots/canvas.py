@@ -102,7 +102,8 @@ def legend(ax: Any) -> None:
     if not labels:
         return
     place = ax.get_position()
-    inches, tall = place.width * ax.figure.get_figwidth(), place.height * ax.figure.get_figheight()
+    whole = ax.figure.bbox  # of a figure, or of one within another
+    inches, tall = place.width * whole.width / ax.figure.dpi, place.height * whole.height / ax.figure.dpi
     labels = [shortened(text, _letters(inches)) for text in labels]
     widths = [HANDLE + LETTER * len(text) for text in labels]
     columns = len(labels) if sum(widths) < inches else max(1, int(inches / max(widths)))
@@ -129,7 +130,7 @@ def check_log(log: Any) -> None:
 
 def scale(ax: Any, log: Any, values: Iterable[Any]) -> None:
     """Make the axes logarithmic that `log` says, and the vertical one of itself where `values` span decades."""
-    known = np.concatenate([np.ravel(v) for v in values])
+    known = np.concatenate([np.array([]), *map(np.ravel, values)])
     known = known[np.isfinite(known)]
     if log is None:
         log = bool(known.size and known.min() > 0 and decades(known) > DECADES)
@@ -164,8 +165,9 @@ def readable(axis: Any, span: float) -> None:
 def clock(ax: Any, label: str) -> None:
     """Tell along the horizontal axis what stands there; of epochs and updates there are no halves."""
     ax.set_xlabel(label)
-    if ax.get_xscale() == "linear" and label in ("epoch", "updates"):
-        ax.xaxis.get_major_locator().set_params(integer=True)
+    locator = ax.xaxis.get_major_locator()
+    if label in ("epoch", "updates") and isinstance(locator, need("matplotlib.ticker", "plot").MaxNLocator):
+        locator.set_params(integer=True)  # others are of a logarithmic axis, or the caller's own
 
 
 def check_fraction(name: str, value: Any) -> float:

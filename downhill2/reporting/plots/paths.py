@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -59,10 +60,13 @@ def path(
     >>> from downhill2 import plots
     >>> ax = plots.path([[2.0, 1.0], [1.0, 0.0], [0.1, 0.0]], lambda x, y: x**2 + 4 * y**2)
     """
-    if isinstance(updates, bool) or not isinstance(updates, int):
+    if isinstance(updates, bool) or not isinstance(updates, Integral):
         raise TypeError(f"updates must be an int, got {updates!r}")
     if updates < 1:
         raise ValueError(f"updates must be at least 1, got {updates}")
+    for name, pair in {"minimum": minimum, "xlim": xlim, "ylim": ylim}.items():
+        if pair is not None and np.shape(pair) != (2,):
+            raise ValueError(f"{name} must be a pair of numbers, got {pair!r}")
     named = points if isinstance(points, Mapping) else {"": points}
     if not named:
         raise ValueError(f"points must have a path, got {points!r}")
@@ -101,7 +105,10 @@ def _draw_contours(ax: Any, loss: Loss, side: int, xlim: tuple[float, float], yl
     """Draw lines of equal loss: dense where it is low, as the valleys are what algorithms differ in."""
     x, y = np.meshgrid(np.linspace(*xlim, side), np.linspace(*ylim, side))
     with np.errstate(all="ignore"):  # a loss may be infinite where no path leads
-        height = np.broadcast_to(np.asarray(loss(x, y), dtype=float), x.shape)
+        height = np.asarray(loss(x, y), dtype=float)
+    if height.shape not in ((), x.shape):
+        raise ValueError(f"loss must return a number for each place, of shape {x.shape}, got shape {height.shape}")
+    height = np.broadcast_to(height, x.shape)
     known = height[np.isfinite(height)]
     if known.size and known.max() > known.min():
         levels = known.min() + (known.max() - known.min()) * np.geomspace(1e-4, 0.8, 14)
@@ -153,22 +160,26 @@ def _walk(opt: Any, updates: int) -> Array:
     new, evaluated = opt.get_updates(), opt.fit.evaluated()
     look = pytensor.tensor.concatenate([evaluated.get(p, p).ravel() for p in opt.params])
     step = pytensor.function([], look, updates=new, mode="FAST_COMPILE")
-    before = [(variable, variable.get_value()) for variable, _ in new]
+    before = opt.state_dict()
     try:
         return np.array([step() for _ in range(updates + 1)], dtype=float)
     finally:
-        for variable, value in before:
-            variable.set_value(value)
+        opt.load_state_dict(before)
 
 
 def _loss_of(opt: Any) -> Loss:
     """Return the loss of an optimizer as a function of its two numbers."""
     import pytensor
 
+    from ...symbolic import graph
+
     _check(opt)
     stand_ins = {p: p.type() for p in opt.params}
     loss = pytensor.graph.clone_replace(opt.fit.problem.loss, stand_ins)
-    function = pytensor.function([*stand_ins.values()], loss, mode="FAST_COMPILE", on_unused_input="ignore")
+    moving = (v for v in graph.shared_inputs([loss]) if v.default_update is not None)
+    still = {v: v for v in moving}  # so that a generator draws the same at each place
+    inputs = [*stand_ins.values()]
+    function = pytensor.function(inputs, loss, updates=still, mode="FAST_COMPILE", on_unused_input="ignore")
     function.trust_input = True  # they are made to fit, and thousands
 
     def at(x: float, y: float) -> Any:

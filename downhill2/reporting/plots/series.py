@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...running.history import History
+from ...running.history import History, beginnings, trained
 
 Array = NDArray[np.float64]
 Runs = dict[str, list[History]]
@@ -97,20 +97,14 @@ class Curves:
 
     def __init__(self, history: History, clock: str) -> None:
         self._history, here = history, history[clock].astype(float)
-        self._trained = np.array([bool(record.train) for record in history])
-        starts = np.flatnonzero(self._starts()) + 1
+        self._trained = trained(history)
+        starts = beginnings(history)
         offsets = np.zeros(len(here))
         for i in starts:
             offsets[i:] += here[i - 1]
         self.clock: Array = here + offsets
         self.begun = [float(offsets[i]) for i in starts]
-        self._first_of_latest = int(starts[-1]) if len(starts) else 0
-
-    def _starts(self) -> NDArray[np.bool_]:
-        """Return which records but the first begin another run: clocks have gone back, or the epoch repeats."""
-        epochs, updates = np.diff(self._history["epoch"]), np.diff(self._history["updates"])
-        begun: NDArray[np.bool_] = (epochs < 0) | (updates < 0) | ((epochs == 0) & (updates == 0) & self._trained[1:])
-        return begun
+        self._first_of_latest = starts[-1] if starts else 0
 
     def train(self, monitor: str) -> Series:
         """Return averages over epochs, of the epochs that had updates."""

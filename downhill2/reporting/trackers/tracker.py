@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ...running.history import History
+from ...running.history import History, latest_run
 from ...running.loop import Record
+from ..choices import choices
 
 logger = logging.getLogger("downhill2")
 
@@ -83,20 +84,13 @@ def checked_config(config: Any) -> dict[str, Any]:
 
 def configuration(opt: Any, record: Record) -> dict[str, Any]:
     """Return what a run is: the algorithm, the size of its parameters, its numbers and the choices that were made."""
-    declared = opt.hyper.declared
-    defaults = {name: declared[name].default for name in declared}
-    chosen = {n: v for n, v in opt.hyper.settings().items() if v and v != defaults.get(n)}
     size = sum(p.get_value(borrow=True).size for p in opt.params)
-    return {"algorithm": type(opt).__name__, "parameters": size, **chosen, **record.hyper}
+    return {"algorithm": type(opt).__name__, "parameters": size, **choices(opt.hyper), **record.hyper}
 
 
 def written_before(history: History) -> History:
-    """Return the records of the present run that were made before its last one: in it, epochs only rise."""
-    epochs = history["epoch"]
-    first = len(epochs) - 1
-    while first and epochs[first - 1] < epochs[first]:
-        first -= 1
-    return history[first:-1]
+    """Return the records of the present run that were made before its last one."""
+    return latest_run(history)[:-1]
 
 
 class Series:

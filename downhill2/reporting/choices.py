@@ -1,0 +1,42 @@
+"""What was chosen of an algorithm's settings: those that have their default are of no interest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def choices(hyper: Any) -> dict[str, Any]:
+    """Return the structural choices of an optimizer that differ from their default, by name."""
+
+    def default(group: str, symbol: str) -> Any:
+        return _plain((hyper.groups[group] if group else hyper).declared[symbol])
+
+    return {name: value for name, value in hyper.settings().items() if value != default(*_parts(name))}
+
+
+def recorded_choices(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those that a checkpoint tells of; all of an algorithm that is not known here."""
+    from ..base import Optimizer
+    from ..symbolic.hyper import Setting, declared
+
+    algorithms = {"": meta.get("algorithm", "")} | {f"group{i}": of[0] for i, of in enumerate(meta.get("groups", []))}
+    known = {group: Optimizer.registry.get(name, Optimizer) for group, name in algorithms.items()}
+    defaults = {group: {n: _plain(d) for n, d in declared(of, Setting).items()} for group, of in known.items()}
+
+    def is_chosen(name: str, value: Any) -> bool:
+        group, symbol = _parts(name)
+        return symbol not in defaults[group] or value != defaults[group][symbol]
+
+    return {name: value for name, value in meta.get("settings", {}).items() if is_chosen(name, value)}
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """Return the group and the symbol of a name."""
+    group, _, symbol = name.rpartition(".")
+    return group, symbol
+
+
+def _plain(setting: Any) -> Any:
+    """Return the default as a checkpoint has it."""
+    return setting.plain(setting.default)
