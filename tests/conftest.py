@@ -11,6 +11,8 @@ import pytensor.tensor as pt
 import pytest
 from hypothesis import HealthCheck, settings
 
+from downhill2 import Optimizer
+
 DEFAULT_MODE = pytensor.config.mode
 # Set at import, so that they hold for what test modules compile at module level too.
 pytensor.config.mode = "FAST_COMPILE"
@@ -42,6 +44,14 @@ def pytest_runtest_protocol(item):
     mode = DEFAULT_MODE if item.get_closest_marker("default_mode") else pytensor.config.mode
     with pytensor.config.change_flags(mode=mode):
         return (yield)
+
+
+@pytest.fixture
+def own_algorithms(monkeypatch):
+    """The registry with what the package has, whatever test modules have added; put back afterwards."""
+    own = {n: c for n, c in Optimizer.registry.items() if c.__module__.startswith("downhill2.")}
+    monkeypatch.setattr(Optimizer, "registry", own)
+    return own
 
 
 @pytest.fixture(scope="session")

@@ -60,11 +60,9 @@ def without_times(text):
 
 
 @pytest.fixture
-def restored(monkeypatch, tmp_path):
+def restored(monkeypatch, tmp_path, own_algorithms):
     """Run in an empty folder; give registry, switches and logger back as they were."""
     monkeypatch.chdir(tmp_path)
-    # The classes that texts show must not stay among the algorithms.
-    monkeypatch.setattr(downhill2.Optimizer, "registry", dict(downhill2.Optimizer.registry))
     for switch in ("generated", "products", "parallel", "packed", "many"):
         monkeypatch.setattr(downhill2.config, switch, True)
     logger = logging.getLogger("downhill2")

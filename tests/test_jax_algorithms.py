@@ -4,6 +4,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
+from algorithms import TYPICAL
 from training import rows
 
 import downhill2
@@ -30,7 +31,7 @@ def trained(algo, backend, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
-    "algo", [pytest.param(n, marks=() if n in WHOLE else pytest.mark.thorough) for n in downhill2.list_algorithms()]
+    "algo", [pytest.param(n, marks=() if n in WHOLE else pytest.mark.thorough) for n in sorted(TYPICAL)]
 )
 def test_an_algorithm_takes_the_same_way_on_jax(algo, dtype):
     (found, losses), (expected, told) = (trained(algo, backend, dtype) for backend in ("jax", "FAST_COMPILE"))
