@@ -228,7 +228,9 @@ def stepping(dtype, mode):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("backend", ["jax", "c", pytest.param("pytorch", marks=torch)])
+@pytest.mark.parametrize(
+    "backend", ["jax", pytest.param("c", marks=pytest.mark.thorough), pytest.param("pytorch", marks=torch)]
+)
 def test_algorithms_take_the_same_way_on_every_backend(backend, dtype):
     # in C as one file: g++ takes a second for each of the files that the backend makes, one for each kernel
     mode = Mode("c", CVM.provided_optimizer) if backend == "c" else backends.mode(backend)

@@ -32,7 +32,9 @@ def test_an_example_is_shorter_than_80_lines():
     assert max(len(path.read_text().splitlines()) for path in EXAMPLES.glob("*.py")) < 80
 
 
-@pytest.mark.parametrize("name", RESULTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.thorough) if n == "rosenbrock_2d" else n for n in RESULTS]
+)
 def test_an_example_runs_and_reaches_what_it_claims(name, tmp_path):
     pattern, good = RESULTS[name]
     command = [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py")]

@@ -80,7 +80,11 @@ def diabetes():
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 @pytest.mark.parametrize(
-    "estimator", [Estimator(**QUICK), Estimator(linear_regression, "regressor", **QUICK)], ids=["classes", "numbers"]
+    "estimator",
+    [
+        pytest.param(Estimator(**QUICK), id="classes", marks=pytest.mark.thorough),
+        pytest.param(Estimator(linear_regression, "regressor", **QUICK), id="numbers"),
+    ],
 )
 def test_it_passes_the_checks_of_scikit_learn(estimator):
     results = check_estimator(estimator, on_fail=None)
