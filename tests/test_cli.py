@@ -282,17 +282,17 @@ def test_what_can_no_longer_be_written_goes_nowhere(error, code, said, capsys, m
 
 
 def test_ctrl_c_ends_a_comparison_quietly(place):
-    command = [sys.executable, "-m", "downhill2", "compare", "problem:endless", "--algos", "sgd", "--seeds", "1"]
+    # these tests may run where Ctrl-C is ignored, which a process hands down
+    program = (
+        "import runpy, signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "runpy.run_module('downhill2', run_name='__main__')"
+    )
+    command = [sys.executable, "-c", program, "compare", "problem:endless", "--algos", "sgd", "--seeds", "1"]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, "PYTENSOR_FLAGS": "mode=FAST_COMPILE"}
     with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=place,
-        env=environment,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # these tests may run where it is ignored
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=place, env=environment, text=True
     ) as process:
         try:
             assert process.stdout.readline() == "begun\n"

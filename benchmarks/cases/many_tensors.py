@@ -41,7 +41,8 @@ def rows(n: int, form: str, size: Size) -> list[Row]:
     }
     if n <= PLAIN:
         makers["old design"] = makes("symbolic", "old_design", problem)
-    contest = Contest(makers, problem.chunk).time(size)
+    # threads of torch go on spinning after a step, and ours would wait for a core
+    contest = Contest(makers, problem.chunk).time(size, rest=0.03)
     out = [
         contest.row(title(n, form), "downhill2", foreach, 0.1),
         contest.row(title(n, form), "downhill2", optax),
