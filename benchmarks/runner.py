@@ -84,6 +84,8 @@ def child(
         If it failed or took too long; it is ended then.
     """
     environment = {**os.environ, **(variables or {})}
+    # without kept bytecode each process compiles the sources of Numba anew, as no installed one does
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     environment["PYTENSOR_FLAGS"] = ",".join(filter(None, [os.environ.get("PYTENSOR_FLAGS"), flags]))
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder, "result.json")
