@@ -15,7 +15,7 @@ from ..timing import Contender, Contest
 OPTAX, FUSED, SCAN = "optax jit, donated", "torch fused", "optax lax.scan"
 LIMIT = "its eight products alone"
 
-# Of the 2.6 million activations of a run some are 0 to rounding, and fall on either side: a gradient has a term more then.
+# Some of the 2.6 million activations of a run are 0 to rounding and fall on either side: a gradient has a term more.
 TOLERANCE = 0.02
 
 # what each BLAS of ours is to reach against optax and torch
