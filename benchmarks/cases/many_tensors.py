@@ -41,7 +41,7 @@ def rows(n: int, form: str, size: Size) -> list[Row]:
     }
     if n <= PLAIN:
         makers["old design"] = makes("symbolic", "old_design", problem)
-    # threads of torch go on spinning after a step, and ours would wait for a core
+    # threads of torch go on spinning after a step
     contest = Contest(makers, problem.chunk).time(size, rest=0.03)
     out = [
         contest.row(title(n, form), "downhill2", foreach, 0.1),
