@@ -49,6 +49,7 @@ def _statements(program: Program, scope: dict[str, Any], keys: list[tuple[str, s
     texts = {id(kernel): kernel.function("loops") for kernel in kernels}
     count = Counter(texts.values())
     shared = _Shared(scope, keys)
+    constants: dict[str, str] = {}
     lines: list[str] = []
     for number, line in enumerate(program.main.lines):
         if isinstance(line, str):
@@ -60,8 +61,8 @@ def _statements(program: Program, scope: dict[str, Any], keys: list[tuple[str, s
         elif count[text] == 1 and len(kernels) <= INLINE_UP_TO:
             lines += line.inline(number)
         else:
-            lines.append(line.call(shared.loops(text)))
-    return lines
+            lines.append(line.call(shared.loops(text), constants))
+    return [*(f"{name} = {number}" for number, name in constants.items()), *lines]
 
 
 class _Shared:

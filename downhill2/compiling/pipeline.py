@@ -1,6 +1,8 @@
-"""Numba's compiler, but for one step, whose time grows with the square of a function's length in Numba 0.65.
+"""Numba's compiler, without what costs time and gives generated functions nothing.
 
-Generated functions are long: for a network of 50 layers that step took more than half of the time of Numba.
+They are long, plain, and call one another; Numba is made for short functions that may be anything. It optimizes each
+of them alone, then again within its caller, looks for closures, ``with`` and array expressions, and notes variables in
+a time that grows with the square of a function's length (in Numba 0.65).
 """
 
 from __future__ import annotations
@@ -9,13 +11,37 @@ from collections import Counter
 from typing import Any
 
 from numba.core import analysis, ir, lowering
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import BaseNativeLowering, NativeLowering
 
+NEEDLESS = {
+    *("WithLifting", "InlineClosureLikes", "MakeFunctionToJitFunction", "InlineInlinables", "InlineOverloads"),
+    *("RewriteSemanticConstants", "DeadBranchPrune", "NopythonRewrites", "LiteralUnroll", "FindLiterallyCalls"),
+    *("LiteralPropagationSubPipelinePass", "RewriteDynamicRaises", "DumpParforDiagnostics"),
+}
+"""Passes of Numba for what generated source does not have, by their names: they differ between versions."""
 
-class Lowering(lowering.Lower):  # type: ignore[misc]  # Numba has no annotations
+
+class InnerLibrary(JITCodeLibrary):  # type: ignore[misc]  # Numba has no annotations
+    """The code of a function that only generated functions call: optimized and made machine code with its caller's."""
+
+    def finalize(self) -> None:
+        """Join the libraries that this one calls; no more."""
+        for library in dict.fromkeys(self._linking_libraries):
+            self._final_module.link_in(library._get_module_for_linking(), preserve=True)
+        self._finalized = True
+
+
+class Lowering(lowering.Lower):  # type: ignore[misc]
     """From Numba's representation to LLVM's."""
+
+    def setup_function(self, fndesc: Any) -> None:
+        """Declare the function; loops that several places call are not to be copied into each."""
+        super().setup_function(fndesc)
+        if isinstance(self.library, InnerLibrary):
+            self.function.attributes.add("noinline")
 
     def _find_singly_assigned_variable(self) -> None:
         """Note which variables need no memory: those assigned once, and read in no block but that one."""
@@ -29,7 +55,7 @@ class Lowering(lowering.Lower):  # type: ignore[misc]  # Numba has no annotation
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
-class LinearLowering(BaseNativeLowering):  # type: ignore[misc]
+class GeneratedLowering(BaseNativeLowering):  # type: ignore[misc]
     """The pass that lowers, by `Lowering`."""
 
     _name = "downhill2_lowering"
@@ -39,13 +65,28 @@ class LinearLowering(BaseNativeLowering):  # type: ignore[misc]
         """Return the class that does it."""
         return Lowering
 
+    def run_pass(self, state: Any) -> bool:
+        """Compile; what Python does not call has no machine code of its own."""
+        inner = state.flags.no_cpython_wrapper
+        if inner:
+            state.library = InnerLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+            state.flags.no_compile = True
+        changed: bool = super().run_pass(state)
+        if inner:
+            # Numba finds a function by the built-in that Python would call: here a new one, never called
+            key: Any = [].append
+            state.targetctx.insert_user_function(key, state["cr"].fndesc, [state.library])
+            state["cr"] = state["cr"]._replace(cfunc=key)
+        return changed
+
 
 class Pipeline(CompilerBase):  # type: ignore[misc]
-    """Numba's passes for functions without Python objects, with `LinearLowering` in its place."""
+    """Numba's passes for functions without Python objects, with `GeneratedLowering` in its place."""
 
     def define_pipelines(self) -> list[Any]:
         """Return the one list of passes."""
         passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
-        passes.passes = [(LinearLowering if p is NativeLowering else p, why) for p, why in passes.passes]
+        kept = [(p, why) for p, why in passes.passes if p.__name__ not in NEEDLESS]
+        passes.passes = [(GeneratedLowering if p is NativeLowering else p, why) for p, why in kept]
         passes.finalize()
         return [passes]

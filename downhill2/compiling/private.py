@@ -10,6 +10,7 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
+import numba
 import numba.extending
 import numpy as np
 import pytensor
@@ -19,14 +20,11 @@ from numba.core.imputils import impl_ret_borrowed
 from numba.np.arrayobj import _empty_nd_impl, populate_array
 from numba.np.ufunc import parallel
 from pytensor.link.numba.cache import compile_numba_function_src
-from pytensor.link.numba.dispatch.basic import (
-    cache_key_for_constant,
-    numba_funcify_ensure_cache,
-    numba_njit,
-    numba_typify,
-)
 
 from .pipeline import Pipeline
+
+FAST = {"arcp", "contract", "afn", "reassoc", "nsz"}
+"""What LLVM may do to floating-point arithmetic: what PyTensor's kernels allow; NaN and infinity keep their meaning."""
 
 intrinsic: Callable[[Callable[..., Any]], Any] = numba.extending.intrinsic
 
@@ -73,16 +71,21 @@ def compiled(
         Whether products and sums are rounded one by one, as Python does it.
     """
     function = compile_numba_function_src(source, name, scope, cache_key=key)
-    return numba_njit(
+    made = numba.njit(
         function,
-        fastmath=False if exact else None,
-        final_function=entry,
+        fastmath=FAST if pytensor.config.numba__fastmath and not exact else False,
+        no_cpython_wrapper=not entry,
         no_cfunc_wrapper=True,
-        cache=key is not None and pytensor.config.numba__cache,
+        # what is part of another function is kept with that one
+        cache=entry and key is not None and pytensor.config.numba__cache,
         error_model="numpy",
         boundscheck=False,
         pipeline_class=Pipeline,
     )
+    resolve = made.get_call_template
+    # else Numba compiles a copy for each combination of sizes that stand in a call
+    made.get_call_template = lambda args, kws: resolve([types.unliteral(a) for a in args], kws)
+    return made
 
 
 def address_of(function: Any) -> int:
@@ -156,12 +159,17 @@ def parts(function: Any) -> tuple[Any, list[list[Any]], dict[int, int]]:
 
 def kernel_of(node: Any, storage_map: Any) -> tuple[Callable[..., Any], str | None]:
     """Return PyTensor's own kernel of a node and its cache key (None: it can't be kept on disk)."""
+    # not above: with all of PyTensor's kernels come SciPy's linear algebra and sparse matrices, a quarter of a second
+    from pytensor.link.numba.dispatch.basic import numba_funcify_ensure_cache
+
     kernel, key = numba_funcify_ensure_cache(node.op, node=node, storage_map=storage_map)
     return kernel, key
 
 
 def constant(variable: Any) -> tuple[Any, str]:
     """Return a constant as compiled code takes it, and a key of its value."""
+    from pytensor.link.numba.dispatch.basic import cache_key_for_constant, numba_typify
+
     return numba_typify(variable.data, variable=variable), str(cache_key_for_constant(variable.data))
 
 

@@ -153,10 +153,16 @@ class Kernel(Block):
             lines.append(f"{INDENT}return {', '.join(local for local, _ in self.results)}")
         return "\n".join(lines).replace("$", "")
 
-    def call(self, function: str) -> str:
-        """Return the statement that calls the function of this text."""
+    def call(self, function: str, constants: dict[str, str] | None = None) -> str:
+        """Return the statement that calls the function of this text; sizes get names in `constants`, if given.
+
+        To Numba every literal is a variable of its own, with a type to be found: most of what a call costs.
+        """
+        arguments = self.arguments
+        if constants is not None:
+            arguments = [constants.setdefault(a, f"c{a}") if a.isdigit() else a for a in arguments]
         names = ", ".join(name for _, name in self.results)
-        return f"{names + ' = ' if names else ''}{function}({', '.join(self.arguments)})"
+        return f"{names + ' = ' if names else ''}{function}({', '.join(arguments)})"
 
     def inline(self, number: int) -> list[str]:
         """Return the statements that do the same in place."""

@@ -9,7 +9,7 @@ import numba
 import pytest
 from numba.core import lowering
 
-from downhill2.compiling import pipeline
+from downhill2.compiling import pipeline, private
 
 
 def straight(x: float) -> float:
@@ -62,3 +62,25 @@ def test_the_same_variables_need_no_memory(function: Callable[..., float], monke
     for have, want in found:
         assert have == want
         assert want
+
+
+def test_what_only_compiled_code_calls_is_compiled_once_for_all_sizes() -> None:
+    inner = private.compiled("def loops(n):\n    return n * n", "loops", {}, None, entry=False)
+    source = "def generated(table):\n    return loops(3) + loops(4) + loops(table)"
+    outer = private.compiled(source, "generated", {"loops": inner}, None, entry=True)
+    assert outer(5) == 9 + 16 + 25
+    assert list(inner.overloads) == [(numba.types.int64,)]
+
+
+def test_what_only_compiled_code_calls_is_machine_code_within_its_caller_alone() -> None:
+    inner = private.compiled("def loops(x):\n    return x * 2.0", "loops", {}, None, entry=False)
+    middle = private.compiled("def middle(x):\n    return f(x) + 1.0", "middle", {"f": inner}, None, entry=False)
+    outer = private.compiled(
+        "def outer(x):\n    return f(x) + g(x)", "outer", {"f": inner, "g": middle}, None, entry=True
+    )
+    assert outer(3.0) == 13.0
+    for function in (inner, middle):
+        [made] = function.overloads.values()
+        with pytest.raises(ValueError, match="object caching not enabled"):
+            made.library.serialize_using_object_code()
+        assert made.fndesc.llvm_func_name in next(iter(outer.overloads.values())).library.get_asm_str()
