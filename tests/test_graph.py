@@ -6,6 +6,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
+from pytensor.graph.traversal import toposort
 
 from downhill2.symbolic import graph
 
@@ -189,3 +190,22 @@ def test_a_graph_of_float64_only_is_not_rebuilt():
     x, c = shared([1.0]), shared(0.5)
     y = c * x**2 + 1
     assert graph.narrow([y], [x, c]) == [y]
+
+
+def test_what_parameters_compute_alike_is_computed_once() -> None:
+    rate = graph.shared_scalar(0.1, "rate")
+    params = [pytensor.shared(np.ones(n, "float32"), name=f"p{n}") for n in (2, 3)]
+    news = graph.narrow([p - (1 - rate) ** 2 * p for p in params], params)
+    powers = [
+        node for node in toposort(news, blockers=params) if "Sub" in str(node.op) and node.inputs[0] not in params
+    ]
+    assert len(powers) == 1
+    for p, new in zip(params, news, strict=True):
+        assert new.type.dtype == "float32"
+        np.testing.assert_allclose(new.eval(), (1 - 0.9**2) * p.get_value(), rtol=1e-6)
+
+
+def test_constants_of_different_value_or_dtype_stay_apart() -> None:
+    p = pytensor.shared(np.array([1.0, 2.0], "float32"), name="p")
+    a, b, c = graph.narrow([p * 2, p * 3, p * np.float64(2)], [p])
+    assert [x.eval().tolist() for x in (a, b, c)] == [[2, 4], [3, 6], [2, 4]]

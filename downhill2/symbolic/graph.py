@@ -134,8 +134,13 @@ def narrow(outputs: Sequence[Variable], known: Iterable[Variable]) -> list[Varia
     Hyperparameters, clocks and what is computed from them are float64 numbers. Where one meets a tensor it is
     cast to the tensor's dtype there, so that rules never mention dtypes and float32 tensors stay float32:
     casting only the end of the graph would run the whole update in float64, at half the speed.
+
+    What several parameters compute alike, from numbers, is left once: PyTensor would take it out node by node, each
+    time looking at the whole graph.
     """
     memo: dict[Variable, Variable] = {}
+    made: dict[tuple[Any, ...], list[Variable]] = {}
+    narrow_number = functools.cache(_narrow_number)
     small: set[Variable] = set()  # what comes of float32 tensors, in whatever dtype: a mask, say
     for node in toposort(outputs, blockers=list(known)):
         inputs, op, new = [memo.get(i, i) for i in node.inputs], node.op, node.outputs
@@ -143,12 +148,17 @@ def narrow(outputs: Sequence[Variable], known: Iterable[Variable]) -> list[Varia
         of_small = any(i.type.dtype == "float32" or i in small for i in tensors)
         narrower = of_small and not any(i.type.dtype == "float64" for i in tensors)
         if narrower and isinstance(op, Elemwise):
-            inputs, op = [_narrow_number(i) for i in inputs], Elemwise(op.scalar_op)
-        if any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
+            inputs, op = [narrow_number(i) for i in inputs], Elemwise(op.scalar_op)
+        key = (op, *(i.signature() if isinstance(i, Constant) else i for i in inputs))
+        if key in made:
+            new = made[key]
+            memo.update(zip(node.outputs, new, strict=True))
+        elif any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
             new = op.make_node(*inputs).outputs
             if narrower and not isinstance(op, Elemwise):  # a sum keeps the dtype that it chose at first sight
                 new = [cast(o, "float32") if _is_wide(o) else o for o in new]
             memo.update(zip(node.outputs, new, strict=True))
+        made[key] = new
         if of_small:
             small.update(new)
     return [memo.get(o, o) for o in outputs]
