@@ -146,13 +146,15 @@ def test_pictures_stand_on_the_history_alone(module):
 
 @pytest.mark.parametrize("module", ["reporting.report", "reporting.facts", "reporting.environment"])
 def test_the_report_stands_on_the_history_and_the_pictures(module):
-    known = ("reporting.facts", "reporting.environment", "reporting.choices", "reporting.plots", "running.history")
+    rooms = ("facts", "environment", "choices", "plots", "words")
+    known = (*(f"reporting.{name}" for name in rooms), "running.history")
     assert not [m for m in imports(module) if m not in ("reporting", "extras") and not m.startswith(known)]
 
 
-@pytest.mark.parametrize("module", ["reporting.progress", "reporting.screens", "reporting.status"])
+@pytest.mark.parametrize("module", ["progress", "screens", "status", "words"])
 def test_progress_stands_on_nothing_but_its_parts(module):
-    assert imports(module) <= {"reporting", "reporting.screens", "reporting.status", "extras"}
+    parts = {f"reporting.{part}" for part in ("screens", "status", "words")}
+    assert imports(f"reporting.{module}") <= {"reporting", "extras", *parts}
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if room(m) == "tuning"])

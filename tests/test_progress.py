@@ -19,7 +19,8 @@ import pytest
 import downhill2
 from downhill2 import climate
 from downhill2.reporting import progress, screens
-from downhill2.reporting.status import Meter, Status, counted, duration, filled
+from downhill2.reporting.status import Meter, Status
+from downhill2.reporting.words import clock_time, counted, duration, filled
 from downhill2.running.loop import Limits, Progress, Record, Tally
 from tests.training import Training
 
@@ -261,7 +262,7 @@ def test_an_epoch_is_looked_at_until_its_record():
         (Status("Adam", 3.0, "compiling", 2.0), "Adam  0 epochs  0:03  0 updates  compiling  0:02"),
         (
             Status("Adam", 3.0, epoch=1, updates=1, stopped="target", speed=2000.4),
-            "Adam stopped: target  1 update in 1 epoch  0:03  2,000/s",
+            "Adam stopped: target  1 update in 1 epoch  3 s  2,000/s",
         ),
     ],
     ids=["on", "waiting", "over"],
@@ -271,7 +272,15 @@ def test_a_run_is_one_line(status, line):
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0, "0:00"), (59.9, "0:59"), (3600, "1:00:00"), (90061, "25:01:01")])
-def test_times_are_read_as_on_a_clock(seconds, expected):
+def test_times_that_go_on_are_read_as_on_a_clock(seconds, expected):
+    assert clock_time(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0.01234, "0.0123 s"), (59.9, "59.9 s"), (61, "1 min 01 s"), (3599.7, "1 h 00 min"), (7500, "2 h 05 min")],
+)
+def test_what_something_took_is_told_as_people_say_it(seconds, expected):
     assert duration(seconds) == expected
 
 
@@ -494,7 +503,7 @@ def test_bars_and_numbers_stand_at_the_bottom_and_how_it_ended_stays(terminal):
     assert re.fullmatch(r"epoch 3 [━╸╺]+ 0 of 3 updates  [\d,]+/s", epoch)
     assert re.fullmatch(r"loss \S+  valid \S+  best \S+ in epoch 2  rate 0.1  patience 5 of 5 left", values)
     end, values = stream.shown()
-    assert re.fullmatch(r"SGD stopped: max_epochs  12 updates in 4 epochs  0:0\d  [\d,]+/s", end)
+    assert re.fullmatch(r"SGD stopped: max_epochs  12 updates in 4 epochs  [\d.e-]+ s  [\d,]+/s", end)
     assert values.startswith("loss ")
     assert stream.cursor_is_shown()
 
@@ -626,7 +635,7 @@ def test_a_file_has_plain_lines(capsys):
     opt, settings = quadratic()
     opt.minimize(**settings, progress=True)
     err = capsys.readouterr().err
-    assert re.fullmatch(r"SGD stopped: max_epochs  12 updates in 4 epochs  0:0\d  [\d,]+/s  loss .*\n", err)
+    assert re.fullmatch(r"SGD stopped: max_epochs  12 updates in 4 epochs  [\d.e-]+ s  [\d,]+/s  loss .*\n", err)
     assert err.isascii()
     assert "\x1b" not in err
 
@@ -646,7 +655,7 @@ def test_a_line_is_written_at_once(monkeypatch):
     written = []
     monkeypatch.setattr(sys, "stderr", SimpleNamespace(write=written.append, flush=lambda: written.append("flush")))
     screens.Lines().hide(None, Status("Adam", 1.0, stopped="target"))
-    assert written == ["Adam stopped: target  0 updates in 0 epochs  0:01  0/s\n", "flush"]
+    assert written == ["Adam stopped: target  0 updates in 0 epochs  1 s  0/s\n", "flush"]
 
 
 def test_lines_come_less_and_less_often(capsys):

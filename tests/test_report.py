@@ -302,8 +302,6 @@ def test_of_several_runs_the_latest_is_told():
 def test_numbers_are_short():
     values = [None, 0.123456789, 1e-12, float("nan"), 1234567, True, "text"]
     assert [report.number(v) for v in values] == ["–", "0.12346", "1e-12", "nan", "1,234,567", "True", "text"]
-    times = [report.duration(t) for t in (0.01234, 59.9, 61, 3599.7, 7500)]
-    assert times == ["0.0123 s", "59.9 s", "1 min 01 s", "1 h 00 min", "2 h 05 min"]
 
 
 def test_the_environment_lives_without_optional_packages_and_affinity(monkeypatch):

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 from ..extras import need
 from . import facts
 from .environment import environment, libraries
+from .words import duration
 
 __all__ = ["write"]
 
@@ -114,14 +115,6 @@ def _speed(history: Any) -> str:
     speeds = history["rows_per_second"]
     speeds = speeds[speeds > 0]
     return f"{number(float(sorted(speeds)[len(speeds) // 2]))} rows/s" if len(speeds) else ""
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people say it: 3.21 s, 5 min 12 s, 2 h 05 min."""
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def number(value: Any) -> str:

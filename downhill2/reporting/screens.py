@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from ..extras import need
-from .status import Status, filled
+from .status import Status
+from .words import filled
 
 WIDTH = 100
 """Columns that bars take at most."""

@@ -6,9 +6,11 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from .words import clock_time, counted, duration
 
 if TYPE_CHECKING:
     from ..running.loop import Record, Tally
@@ -69,14 +71,14 @@ class Status:
     def of_run(self) -> str:
         """The whole run in words."""
         epochs = counted(self.epoch, "epoch") if self.epochs is None else f"{self.epoch:,} of {self.epochs:,} epochs"
-        left = "" if self.left is None else f"  {duration(self.left)} left"
-        return f"{epochs}  {duration(self.seconds)}{left}"
+        left = "" if self.left is None else f"  {clock_time(self.left)} left"
+        return f"{epochs}  {clock_time(self.seconds)}{left}"
 
     @property
     def of_epoch(self) -> str:
         """The present epoch in words, or what keeps the run from it."""
         if self.phase:
-            return f"{self.phase}  {duration(self.waiting)}"
+            return f"{self.phase}  {clock_time(self.waiting)}"
         total = "" if self.total is None else f" of {self.total:,}"
         return f"{self.made:,}{total} updates  {self.rate}"
 
@@ -101,50 +103,8 @@ class Status:
         """All of it in one line."""
         if self.stopped is not None:
             return "  ".join([*self.end, *self.values])
-        now = f"{self.phase}  {duration(self.waiting)}" if self.phase else self.rate
+        now = f"{self.phase}  {clock_time(self.waiting)}" if self.phase else self.rate
         return "  ".join([self.name, self.of_run, counted(self.updates, "update"), now, *self.values])
-
-
-def counted(n: int, what: str) -> str:
-    """Return a number of things in words.
-
-    Examples
-    --------
-    >>> counted(1, "epoch"), counted(1200, "update")
-    ('1 epoch', '1,200 updates')
-    """
-    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
-
-
-def filled(parts: Iterable[str], width: int) -> str:
-    """Return parts in lines of at most this width, none of them broken.
-
-    Examples
-    --------
-    >>> filled(["loss 0.5", "best 0.25", "rate 0.1"], 20)
-    'loss 0.5  best 0.25\\nrate 0.1'
-    """
-    lines = [""]
-    for part in parts:
-        longer = f"{lines[-1]}  {part}" if lines[-1] else part
-        if lines[-1] and len(longer) > width:
-            lines.append(part)
-        else:
-            lines[-1] = longer
-    return "\n".join(lines)
-
-
-def duration(seconds: float) -> str:
-    """Return a time as ``m:ss`` or ``h:mm:ss``.
-
-    Examples
-    --------
-    >>> duration(75), duration(3675)
-    ('1:15', '1:01:15')
-    """
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 @dataclass(frozen=True)
