@@ -435,12 +435,22 @@ def test_an_exception_on_the_way_takes_it_off_the_screen(displays):
     assert displays[0].calls == ["show", None, "show", "exception: OSError"]
 
 
-def test_an_exception_while_compiling_takes_it_off_the_screen(displays, monkeypatch):
+@pytest.mark.parametrize("error", [TypeError("no such dtype"), KeyboardInterrupt()], ids=repr)
+def test_an_exception_while_compiling_ends_what_is_shown_and_passes_unchanged(error, displays, monkeypatch):
     opt, settings = quadratic()
-    monkeypatch.setattr(pytensor, "function", None)
-    with pytest.raises(TypeError, match="not callable"):
-        opt.minimize(**settings, progress=True)
-    assert displays[0].calls == ["show", None]
+
+    def failing(*args, **kwargs):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pytensor, "function", failing)
+        with pytest.raises(type(error)) as raised:
+            opt.minimize(**settings, progress=True)
+    assert raised.value is error
+    assert (error.__cause__, error.__context__, getattr(error, "__notes__", [])) == (None, None, [])
+    assert displays[0].calls == ["show", f"exception: {type(error).__name__}"]
+    copy.deepcopy(opt).minimize(**settings, progress=True)
+    assert displays[1].calls == ["show", None, "show", "max_epochs"]
 
 
 def test_a_screen_that_cannot_be_drawn_ends_no_run(displays, monkeypatch, caplog):
@@ -705,6 +715,17 @@ def test_a_notebook_has_one_output_that_is_written_anew(notebook, monkeypatch):
     assert any("━" in data["text/html"] and "epoch 1" in data["text/plain"] for data in output.data)
     assert output.data[-1]["text/plain"].startswith("SGD stopped: max_epochs  6 updates in 2 epochs")
     assert output.data[-1]["text/html"].startswith("<pre ")
+
+
+def test_a_notebook_keeps_that_compiling_failed(notebook, monkeypatch):
+    opt, settings = quadratic()
+    monkeypatch.setattr(pytensor, "function", None)
+    with pytest.raises(TypeError, match="not callable"):
+        opt.minimize(**settings)
+    [output] = notebook
+    shown = output.data[-1]["text/plain"]
+    assert shown.startswith("SGD stopped: exception: TypeError")
+    assert "compiling" not in shown
 
 
 def test_a_notebook_takes_no_name_for_html(notebook):

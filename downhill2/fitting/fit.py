@@ -198,13 +198,13 @@ class Fit:
 
     @contextmanager
     def tried(self, backend: Any) -> Iterator[None]:
-        """Take another backend, if one is given, and the former one back if the body raises."""
-        before = self.backend
-        self.backend = before if backend is None else backend
+        """Take another backend, if one is given; if the body raises, the former one back, and who was told before."""
+        before = self.backend, self.busy
+        self.backend = self.backend if backend is None else backend
         try:
             yield
         except BaseException:
-            self.backend = before
+            self.backend, self.busy = before
             raise
 
     # -- values

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -118,8 +119,14 @@ class Display:
             self._over.set()
             self._thread.join()
         finally:
-            status = self.status()
-            self._try(self._screen.hide, self, None if status.stopped is None else status)
+            self._try(self._screen.hide, self, self._end(kind))
+
+    def _end(self, kind: type[BaseException] | None) -> Status | None:
+        """Return how it ended: as the run says, or with an exception before there was a run; None if it goes on."""
+        status = self.status()
+        if status.stopped is None and kind is not None:
+            status = replace(status, stopped=f"exception: {kind.__name__}")
+        return status if status.stopped is not None else None
 
     def _draw(self) -> None:
         while not self._over.wait(self._screen.period) and self._try(self._screen.draw):
