@@ -13,6 +13,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,8 @@ from training import Crash, Training, records
 
 import downhill2
 from downhill2 import schedules, trackers
-from downhill2.reporting.trackers.tracker import Series, Tracker, configuration
+from downhill2.reporting.trackers import stores
+from downhill2.reporting.trackers.tracker import Series, Tracker, configuration, undone
 from downhill2.running.history import History
 from downhill2.running.loop import Record
 
@@ -348,6 +350,14 @@ def test_a_keyboard_interrupt_is_not_swallowed():
         Interrupted()(None, fake_record())
 
 
+def test_an_error_is_not_hidden_by_what_undoing_raises():
+    def undo():
+        raise OSError("the store is gone")
+
+    with pytest.raises(ValueError, match="the first"), undone(undo):
+        raise ValueError("the first")
+
+
 def test_a_tracker_without_write_is_none():
     with pytest.raises(TypeError, match="abstract method"):
         type("Half", (Tracker,), {})()
@@ -439,6 +449,10 @@ def events(directory):
     return found
 
 
+def curve_names(directory):
+    return events(directory).Tags()["scalars"]
+
+
 def curve(directory, tag):
     return [(event.step, event.value) for event in events(directory).Scalars(tag)]
 
@@ -490,6 +504,32 @@ def test_tensorboard_cannot_write(runs, tmp_path, caplog):
     runs(trackers.TensorBoard(tmp_path / "here" / "board"))
     [told] = warnings_of(caplog)
     assert told.startswith("trackers.TensorBoard cannot write its store; the run goes on, the rest of it is not")
+
+
+@pytest.fixture(params=["begin", "end"])
+def halfway(request, monkeypatch):
+    """Have stores fail after they were opened: at the first record of a run, or when it is over."""
+
+    def failing(*args):
+        raise OSError("the disk is full")
+
+    of = {"begin": (stores, "configuration"), "end": (Series, "best")}
+    monkeypatch.setattr(*of[request.param], failing)
+    return request.param
+
+
+def told_of(caplog):
+    """Whether the log has a tracker's one warning of what failed."""
+    [told] = [m for m in warnings_of(caplog) if m.startswith("trackers")]
+    return told.endswith("; OSError: the disk is full")
+
+
+@pytest.mark.extras
+def test_tensorboard_is_closed_where_it_fails(halfway, runs, tmp_path, caplog):
+    runs(trackers.TensorBoard(tmp_path))
+    assert told_of(caplog)
+    assert "_EventLoggerThread" not in {type(thread).__name__ for thread in threading.enumerate()}
+    assert bool(curve_names(tmp_path)) == (halfway == "end")
 
 
 @pytest.mark.extras
@@ -616,6 +656,30 @@ def test_mlflow_cannot_write(runs, tmp_path, caplog):
     assert told.startswith("trackers.MLflow cannot write its store; the run goes on")
 
 
+@of_mlflow
+@pytest.mark.parametrize("again", [False, True], ids=["new", "gone on with"])
+def test_mlflow_leaves_no_run_that_seems_to_run_where_it_fails(again, halfway, runs, store, client, caplog):
+    experiment = client.get_experiment_by_name("digits")
+    given = client.create_run(experiment.experiment_id if experiment else "0").info.run_id if again else None
+    tracker = trackers.MLflow("halfway", store, run_id=given)
+    runs(tracker)
+    assert told_of(caplog)
+    assert client.get_run(tracker.run_id).info.status == ("FAILED" if halfway == "begin" else "FINISHED")
+
+
+@of_mlflow
+def test_mlflow_leaves_the_run_that_is_open_to_its_owner_where_it_fails(halfway, runs, store, client):
+    mlflow = pytest.importorskip("mlflow")
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(store)
+    try:
+        with mlflow.start_run() as run:
+            runs(trackers.MLflow())
+            assert client.get_run(run.info.run_id).info.status == "RUNNING"
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
 # -- Weights & Biases
 
 
@@ -733,6 +797,17 @@ def test_wandb_cannot_begin(runs, offline, caplog):
     runs(trackers.WandB("a/b:c", dir=offline))  # no name for a project
     [told] = warnings_of(caplog)
     assert told.startswith("trackers.WandB cannot write its store; the run goes on")
+
+
+@pytest.mark.extras
+def test_wandb_is_told_that_its_run_is_over_where_it_fails(halfway, runs, offline, caplog):
+    import wandb
+
+    runs(trackers.WandB(dir=offline))
+    assert told_of(caplog)
+    assert wandb.run is None
+    *_, code = read_wandb(offline)
+    assert code == int(halfway == "begin")
 
 
 @pytest.mark.extras

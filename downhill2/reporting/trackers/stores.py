@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from typing import Any
 
 from ... import extras
 from ...running.loop import Record
-from .tracker import Series, Tracker, checked_config, configuration, written_before
+from .tracker import Series, Tracker, checked_config, configuration, undone, written_before
 
 
 class TensorBoard(Tracker):
@@ -58,10 +59,11 @@ class TensorBoard(Tracker):
         # files are read in the order of their names, in which tensorboardX tells seconds only
         later = {"filename_suffix": f".{time.time_ns()}", "flush_secs": self._flush}
         self._writer = self._board.SummaryWriter(self.logdir, purge_step=purge, **later)
-        config = {name: _plain(value) for name, value in {**configuration(opt, record), **self._config}.items()}
-        metrics = {series.name(f"{group}/{name}"): 0 for group in ("best", "valid") for name in record.valid}
-        for summary in self._board.summary.hparams(config, metrics):
-            self._writer.file_writer.add_summary(summary)
+        with undone(self._writer.close):
+            config = {name: _plain(value) for name, value in {**configuration(opt, record), **self._config}.items()}
+            metrics = {series.name(f"{group}/{name}"): 0 for group in ("best", "valid") for name in record.valid}
+            for summary in self._board.summary.hparams(config, metrics):
+                self._writer.file_writer.add_summary(summary)
 
     def write(self, opt: Any, record: Record) -> None:
         """Write a point of each curve."""
@@ -70,9 +72,9 @@ class TensorBoard(Tracker):
     def end(self, opt: Any) -> None:
         """Write the best monitors and why the run ended."""
         last = opt.history[-1].updates
-        self._add(self._series.best(opt), last)
-        self._writer.add_text("stopped", str(opt.stopped), last)
-        self._writer.close()
+        with contextlib.closing(self._writer):
+            self._add(self._series.best(opt), last)
+            self._writer.add_text("stopped", str(opt.stopped), last)
 
     def _add(self, values: Mapping[str, float], updates: int) -> None:
         for name, value in values.items():
@@ -150,11 +152,13 @@ class MLflow(Tracker):
             self.run_id = active.info.run_id
         elif self._given is not None:
             client.update_run(self._given, status="RUNNING")
-            points = client.get_metric_history(self._given, "epoch")
-            self._last = max((point.step for point in points), default=-1)
         else:
             self.run_id = client.create_run(self._experiment_id(), run_name=self._name).info.run_id
-        self._note(configuration(opt, record) | self._config)
+        with undone(lambda: self._terminate("FAILED")):
+            if self._given is not None:
+                points = client.get_metric_history(self._given, "epoch")
+                self._last = max((point.step for point in points), default=-1)
+            self._note(configuration(opt, record) | self._config)
 
     def _experiment_id(self) -> str:
         found = self._client.get_experiment_by_name(self._experiment)
@@ -187,12 +191,18 @@ class MLflow(Tracker):
 
     def end(self, opt: Any) -> None:
         """Send the rest, the best monitors and why the run ended."""
-        self._take(self._series.best(opt), opt.history[-1].updates)
-        self._send()
-        self._client.set_tag(self.run_id, "stopped", str(opt.stopped))
+        ends = {"exception": "FAILED", "non-finite": "FAILED", "signal": "KILLED"}
+        try:
+            self._take(self._series.best(opt), opt.history[-1].updates)
+            self._send()
+            self._client.set_tag(self.run_id, "stopped", str(opt.stopped))
+        finally:
+            self._terminate(ends.get(_kind(opt), "FINISHED"))
+
+    def _terminate(self, status: str) -> None:
+        """End the run, unless it is somebody else's."""
         if self._own:
-            ends = {"exception": "FAILED", "non-finite": "FAILED", "signal": "KILLED"}
-            self._client.set_terminated(self.run_id, ends.get(_kind(opt), "FINISHED"))
+            self._client.set_terminated(self.run_id, status)
 
 
 class WandB(Tracker):
@@ -258,7 +268,8 @@ class WandB(Tracker):
         self._series = Series()
         self._own = self._wandb.run is None
         self._run = self._wandb.init(mode=self._chosen_mode(), **self._settings) if self._own else self._wandb.run
-        self._run.config.update(configuration(opt, record) | self._config, allow_val_change=True)
+        with undone(lambda: self._finish(1)):
+            self._run.config.update(configuration(opt, record) | self._config, allow_val_change=True)
 
     def _chosen_mode(self) -> str | None:
         if self._mode or os.environ.get("WANDB_MODE"):
@@ -272,9 +283,15 @@ class WandB(Tracker):
 
     def end(self, opt: Any) -> None:
         """Note the best monitors and why the run ended."""
-        self._run.summary.update({**self._series.best(opt), "stopped": opt.stopped})
+        try:
+            self._run.summary.update({**self._series.best(opt), "stopped": opt.stopped})
+        finally:
+            self._finish(int(_kind(opt) in ("exception", "non-finite")))
+
+    def _finish(self, code: int) -> None:
+        """End the run, unless it is somebody else's."""
         if self._own:
-            self._run.finish(exit_code=int(_kind(opt) in ("exception", "non-finite")))
+            self._run.finish(exit_code=code)
 
 
 def _kind(opt: Any) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ...running.history import History, latest_run
@@ -46,14 +46,14 @@ class Tracker(ABC):
         self._begun = self._failed = False
 
     def begin(self, opt: Any, record: Record) -> None:  # noqa: B027  (nothing to do is an answer)
-        """Open the store; called before the first record of a run is written."""
+        """Open the store; called before the first record of a run is written. If it raises, `end` is not called."""
 
     @abstractmethod
     def write(self, opt: Any, record: Record) -> None:
         """Write a record."""
 
     def end(self, opt: Any) -> None:  # noqa: B027  (nothing to do is an answer)
-        """Write what is left and close the store; called if the run had a record."""
+        """Write what is left and close the store; called if it was opened."""
 
     @contextmanager
     def _surviving(self, what: str) -> Iterator[None]:
@@ -71,6 +71,17 @@ class Tracker(ABC):
     def __repr__(self) -> str:
         """Return the name by which the log calls it."""
         return f"trackers.{type(self).__name__}"
+
+
+@contextmanager
+def undone(undo: Callable[[], object]) -> Iterator[None]:
+    """Call what undoes what was opened, if the body raises; what that raises does not hide the first exception."""
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):
+            undo()
+        raise
 
 
 def checked_config(config: Any) -> dict[str, Any]:
