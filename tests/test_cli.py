@@ -252,13 +252,26 @@ def test_the_package_is_a_program(monkeypatch, capsys):
     refused(SimpleNamespace(code=end.value.code, **capsys.readouterr()._asdict()), "did you mean 'adam'?")
 
 
-def test_a_reader_that_goes_away_is_no_error():
-    command = [sys.executable, "-m", "downhill2", "algorithms", "--json"]  # more than a pipe holds
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
-        process.stdout.read(1)
-        process.stdout.close()
-        assert process.stderr.read() == b""
-    assert process.returncode == 141
+@pytest.mark.parametrize("arguments", [["algorithms", "--json"], ["--help"]], ids=" ".join)
+def test_a_reader_that_goes_away_is_no_error(arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    environment = {**os.environ, "PYTHONUNBUFFERED": ""}  # so that what is short is written when all is done
+    command = [sys.executable, "-m", "downhill2", *arguments]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, cwd=ROOT, env=environment, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments", "code"), [("stdout", ["algorithms"], 0), ("stderr", ["algorithms", "adm"], 2)]
+)
+def test_a_stream_that_is_closed_is_no_error(closed, arguments, code, monkeypatch, capsys):
+    monkeypatch.setattr(sys, closed, None)
+    assert cli.main(arguments) == code
+    with getattr(sys, closed) as stream:
+        assert stream.name == os.devnull
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(

@@ -49,16 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         The exit code.
     """
+    _prepare_streams()
     try:
-        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        code = _ended(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()  # here, where it is noticed quietly if nobody reads
-    except (CommandError, downhill2.CheckpointError, ImportError) as error:
-        print("downhill2:", *str(error).split(), file=sys.stderr)
-        code = getattr(error, "code", 1)
-    except KeyboardInterrupt:
-        code = 128 + signal.SIGINT
-    except Interrupted as end:
-        code = end.code
     except BrokenPipeError:
         _write_no_more()
         code = _PIPE_CLOSED
@@ -66,9 +60,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("downhill2:", error, file=sys.stderr)
         _write_no_more()
         code = 1
-    except SystemExit as end:  # of argparse
-        code = int(end.code or 0)
     return code
+
+
+def _ended(given: Sequence[str]) -> int:
+    """Run a command and return the code with which it ends, whatever ends it."""
+    try:
+        return _run(given)
+    except (CommandError, downhill2.CheckpointError, ImportError) as error:
+        print("downhill2:", *str(error).split(), file=sys.stderr)
+        return getattr(error, "code", 1)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except Interrupted as end:
+        return end.code
+    except SystemExit as end:  # of argparse
+        return int(end.code or 0)
 
 
 def _write_no_more() -> None:
@@ -84,7 +91,6 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _run(given: Sequence[str]) -> int:
-    _accept_any_character()
     parser = _parser()
     if not given:
         parser.print_help(sys.stderr)
@@ -118,9 +124,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _accept_any_character() -> None:
-    """Let a stream that cannot hold a character, of a formula say, write its code in its place."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
+def _prepare_streams() -> None:
+    """Let a stream that cannot hold a character, of a formula say, write its code in its place.
+
+    What a stream that is closed was to show goes nowhere: the interpreter has None for it.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  (until the interpreter ends)
+        reconfigure = getattr(getattr(sys, name), "reconfigure", None)
         if reconfigure:  # what stands in for a stream may have none
             reconfigure(errors="backslashreplace")
