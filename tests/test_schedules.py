@@ -257,6 +257,87 @@ def test_a_run_that_is_resumed_goes_on_with_the_clock_of_epochs(tmp_path, every)
     assert whole[1] == half[1]
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"learning_rate": Linear(0.1, -0.1, 10), "max_updates": 8},
+            r"learning_rate must be at least 0, got -0\.0\d* where 7 updates are made; change its schedule, or the "
+            "limits of the run",
+        ),
+        ({"learning_rate": Piecewise([0.1, -1.0], [2], per="epoch"), "max_epochs": 3}, "got -1.0 where 8 updates"),
+        ({"learning_rate": Constant(0.1) * Piecewise([1.0, -1.0], [4]), "max_epochs": 4}, "got -0.1 where 4 updates"),
+        ({"learning_rate": Linear(-0.1, 0.1, 10)}, "got -0.1 where 0 updates"),
+        ({"learning_rate": Function(lambda n: 1 / n), "max_updates": 3}, "learning_rate must be at least 0, got inf"),
+        ({"rho": Linear(0.9, 1.0, 4), "max_epochs": 2}, r"rho must be in \[0, 1\), got 1.0 where 4 updates"),
+        (
+            {"rms_halflife": Linear(4, -4, 4), "max_epochs": 2},
+            "rms_halflife must be positive, got -4.0 where 4 updates",
+        ),
+    ],
+    ids=str,
+)
+def test_a_schedule_that_leaves_the_range_within_the_limits_is_refused_before_compiling(settings, message, monkeypatch):
+    x, w = pt.matrix("x"), pytensor.shared(np.ones(3), name="w")
+    opt = downhill2.build("rmsprop", ((x @ w) ** 2).mean())
+    monkeypatch.setattr(pytensor, "function", None)
+    with pytest.raises(ValueError, match=message):
+        opt.minimize([np.ones((20, 3))], batch_size=5, **settings)
+    assert opt.hyper.explicit == set()
+
+
+def test_a_schedule_of_a_group_is_looked_at_too():
+    v, w = (pytensor.shared(np.ones(2), name=name) for name in "vw")
+    groups = [{"params": [w], "learning_rate": Constant(-1.0)}, {}]
+    opt = downhill2.build("sgd", (v**2 + w**2).sum(), groups=groups)
+    with pytest.raises(ValueError, match=r"^group0\.learning_rate must be at least 0, got -1\.0 where 0 updates"):
+        opt.minimize(max_updates=1)
+
+
+def test_a_schedule_is_looked_at_as_far_as_limits_and_clocks_reach():
+    opt, data = model(learning_rate=Linear(0.1, -0.1, 16))
+    once = {"batch_size": 5, "max_epochs": 2, "validate_every": None}
+    opt.minimize([data], **once)
+    with pytest.raises(ValueError, match="where 15 updates are made"):
+        opt.minimize([data], **once)
+    opt.reset()
+    opt.minimize([data], **once)
+
+
+def test_a_run_that_is_resumed_has_its_schedule_looked_at_from_its_start(tmp_path):
+    opt, data = model(learning_rate=Linear(0.1, -0.1, 16))
+    for epochs in (1, 2):
+        opt.minimize([data], batch_size=5, max_epochs=epochs, checkpoint=tmp_path, resume="auto")
+    assert opt.hyper["learning_rate"] == pytest.approx(0)
+
+
+def test_rounding_below_0_is_0():
+    rate = Function(lambda n: 1e-17 * (n < 1) * -1 + 0.1 * (n >= 1))
+    opt, data = model(learning_rate=rate)
+    opt.minimize([data], batch_size=5, max_epochs=1, validate_every=None)
+    assert rates(opt) == [0.1]
+
+
+@pytest.mark.parametrize(
+    "rate",
+    [Linear(0.1, -0.1, 10), Function(lambda n: pt.exp(-n) - 0.5), lambda n: 0.1 - n, pt.dscalar() * 0 - 1],
+    ids=["beyond what limits tell", "not of arrays", "a function", "an expression"],
+)
+def test_what_cannot_be_looked_at_is_left_to_the_caller(rate):
+    opt, _ = model()
+    hyper = opt.hyper
+    hyper.assign(hyper.parse({"learning_rate": rate}))
+    hyper.check_schedules(np.zeros(1, int), np.zeros(1, int))
+    assert hyper.present("learning_rate")
+
+
+def test_one_schedule_given_as_a_decay_and_then_as_its_half_life_is_not_the_same():
+    w = pytensor.shared(np.ones(2), name="w")
+    opt = downhill2.Adam((w**2).sum(), beta1=Constant(0.5))
+    opt.minimize(max_updates=1, beta1_halflife=Constant(0.5))
+    assert opt.hyper["beta1"] == 0.25
+
+
 def test_an_equal_schedule_compiles_nothing(caplog):
     caplog.set_level("INFO", "downhill2")
     opt, data = model()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ..dataset import Feed
 from ..running.history import History
 from ..running.loop import Limits, Pair, Run
 from ..symbolic import graph
@@ -266,6 +270,7 @@ class Runs(Persistent):
         settings.calls.check(data)
         self._check_reach(parsed)
         with self.hyper.tried(parsed), fit.tried(settings.backend):
+            self._check_schedules(settings, data)
             fit.check()
             monitors = settings.monitors(fit.problem, fit.monitors)  # of hyperparameters as they are now
             display = self._display(settings, must_end)
@@ -273,6 +278,15 @@ class Runs(Persistent):
             with display or nullcontext():
                 self._run = session.run()
         return self._run, display
+
+    def _check_schedules(self, settings: Settings, data: Feed) -> None:
+        """Raise if a schedule leaves its hyperparameter's range before the limits end the run."""
+        per_epoch = None if data.length is None else math.ceil(data.length / self.hyper["accumulate"])
+        updates, epochs = _reach(settings.limits, per_epoch)
+        if settings.saving.resume not in (True, "auto"):  # limits of a run that goes on count from its start
+            updates += self.context.clock.get_value()
+            epochs += self.context.epochs.get_value()
+        self.hyper.check_schedules(updates, epochs)
 
     def _display(self, settings: Settings, must_end: bool) -> Display | None:
         """Return what shows the run, if it is to be shown: by default, one that nobody goes through epoch by epoch."""
@@ -289,3 +303,16 @@ class Runs(Persistent):
             for v in graph.explicit_inputs([variable]):
                 if v not in self.fit.problem.inputs:
                     raise ValueError(f"{name} must depend on shared variables or inputs of the loss, got {v}")
+
+
+def _reach(limits: Limits, per_epoch: int | None, most: int = 1000) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many updates and epochs are made before some of the updates that limits allow, first and last too.
+
+    The first alone, if no limit counts updates, or it is not known how many an epoch has.
+    """
+    if per_epoch is None:
+        return np.zeros(1, int), np.zeros(1, int)
+    of_epochs = None if limits.max_epochs is None else limits.max_epochs * per_epoch
+    count = min((n for n in (limits.max_updates, of_epochs) if n is not None), default=1)
+    updates = np.unique(np.linspace(0, max(0, count - 1), most).astype(int))
+    return updates, updates // per_epoch

@@ -6,6 +6,10 @@ Any hyperparameter takes one::
     opt.iterate(train, learning_rate=schedules.WarmUp(schedules.Step(0.1, every=30, per="epoch"), 500))
 
 A schedule is called with a number, or an array of them, to look at it: ``plt.plot(schedule(np.arange(5000)))``.
+
+A run looks at it too, before anything is compiled, as far as ``max_updates`` and ``max_epochs`` tell how far it goes:
+where it leaves the range of what it drives, below 0 for a learning rate, that is a ValueError. A function or an
+expression of one's own has to keep within that range by itself, as has a schedule in `Optimizer.get_updates`.
 """
 
 from __future__ import annotations

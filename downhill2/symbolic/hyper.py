@@ -7,8 +7,10 @@ import numbers
 import sys
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from . import graph
 from .declared import Hyper, Setting, declared, nearest
@@ -18,14 +20,18 @@ from .presets import preset
 
 __all__ = ["Given", "Hyper", "Hyperparameters", "Parsed", "Setting", "declared", "nearest"]
 
+ROUNDING = 1e-12
+"""How far below 0 a schedule that ends there may be, as a fraction of its largest value."""
+
 
 @dataclass(frozen=True)
 class Given:
-    """A checked value: a number, or the symbolic scalar that stands for it and where that came from."""
+    """A checked value: a number, or the symbolic scalar that stands for it, where that came from, and by which name."""
 
     number: float | None = None
     variable: Variable = None
     source: object = None
+    name: str = ""
 
 
 class Parsed(dict[str, Any]):
@@ -198,13 +204,35 @@ class Hyperparameters(Mapping[str, Any]):
         of_groups = [(f"{g}.{n}", v) for g, group in self.groups.items() for n, v in group.symbols().items()]
         return {n: g.variable for n, g in given.items() if g.variable is not None} | dict(of_groups)
 
+    def check_schedules(self, updates: np.ndarray, epochs: np.ndarray) -> None:
+        """Raise ValueError if a schedule leaves the range of what it drives where so many updates, epochs are made.
+
+        Only those of `downhill2.schedules` are looked at: functions and expressions may take symbols alone.
+        """
+        for name in self.numeric():
+            hyper, symbol = self._at(name)
+            values = _values(hyper._given[symbol].source, updates, epochs)
+            if values is not None:
+                hyper._check_scheduled(symbol, name.removesuffix(symbol), values, updates)
+
+    def _check_scheduled(self, symbol: str, group: str, values: np.ndarray, updates: np.ndarray) -> None:
+        """Raise ValueError if one of a schedule's values, each where so many updates are made, is out of range."""
+        for i in (np.argmin(values), np.argmax(values)):  # one that is no number is found by both
+            value = float(values[i])
+            try:
+                if not -ROUNDING * values.max() < value < 0:
+                    self._number(self.declared[symbol], self._given[symbol].name, value)
+            except ValueError as error:
+                where = f"where {updates[i]:,} updates are made; change its schedule, or the limits of the run"
+                raise ValueError(f"{group}{error} {where}") from None
+
     def recount(self, count: Variable, epochs: Variable) -> None:
         """Have schedules count by other clocks."""
         clocks = {self.count: count, self.epochs: epochs}
         for name, given in self._given.items():
             if given.variable is not None:
                 [variable] = graph.replaced([given.variable], clocks)
-                self._given[name] = Given(None, variable, given.source)
+                self._given[name] = replace(given, variable=variable)
         self.count, self.epochs = count, epochs
         self._version += 1
 
@@ -251,7 +279,12 @@ class Hyperparameters(Mapping[str, Any]):
         if isinstance(d, Setting):
             return d.check(name, value)
         old = self._given.get(d.symbol)
-        if old is not None and old.source is not None and _is_same(old.source, value):
+        if (
+            old is not None
+            and old.source is not None
+            and _is_same(old.source, value)
+            and _is_halflife(d, old.name) == _is_halflife(d, name)
+        ):
             return old  # the same graph, nothing to compile
         scheduled = callable(value) and not graph.is_variable(value)
         return self._symbolic(d, name, self._scheduled(value) if scheduled else value, value)
@@ -266,7 +299,7 @@ class Hyperparameters(Mapping[str, Any]):
                 raise TypeError(f"{name} must be a scalar, got {value.type}")
             if graph.is_shared(value):
                 self._number(d, name, float(value.get_value(borrow=True)))
-            return Given(None, d.from_halflife(name, value) if _is_halflife(d, name) else value, source)
+            return Given(None, d.from_halflife(name, value) if _is_halflife(d, name) else value, source, name)
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             kinds = "a number, a shared variable, a symbolic scalar or a function of the update count"
             raise TypeError(f"{name} must be {kinds}, got {value!r}")
@@ -343,6 +376,15 @@ class Hyperparameters(Mapping[str, Any]):
 def _is_same(a: Any, b: Any) -> bool:
     """Whether two values are the same variable or function, or equal schedules."""
     return a is b or (hasattr(a, "at") and type(a) is type(b) and bool(a == b))
+
+
+def _values(schedule: Any, updates: np.ndarray, epochs: np.ndarray) -> Any:
+    """Return the values of a schedule there; None if it is something else, or has a function that takes no arrays."""
+    if not hasattr(schedule, "at"):
+        return None
+    with contextlib.suppress(Exception), np.errstate(all="ignore"):
+        return schedule(updates, epochs)
+    return None
 
 
 def _fed(variable: Variable) -> bool:
