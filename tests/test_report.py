@@ -110,6 +110,7 @@ def test_it_tells_hyperparameters_and_settings(page):
     assert page.table["max_epochs"] == ["4"]
     assert page.table["validate_every"] == ["2"]
     assert page.table["inputs"] == ["x, y"]
+    assert (page.table["rows"], page.table["rows a batch"]) == (["40"], ["32"])
     assert page.table["backend"] == [f"PyTensor's mode, {pytensor.config.mode}"]
     assert "nesterov" not in page.table
 
@@ -224,6 +225,22 @@ def test_parameters_that_are_not_finite_stand_out(tmp_path):
     opt.params[0].set_value(np.array([1.0, np.nan]))
     opt.report(tmp_path / "run.html")
     assert Page(tmp_path / "run.html").table[EVIL][-1] == "all but 1"
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ([np.ones((10, 2)), np.ones(10)], {"batches": 3, "batches an epoch": 3, "rows": 10, "rows a batch": 4}),
+        (lambda: [np.ones((5, 2)), np.ones(5)], {"batches an epoch": 2}),
+    ],
+    ids=["rows", "batches"],
+)
+def test_the_data_is_told_as_by_a_checkpoint(data, told, tmp_path):
+    opt = make()
+    sizes = {"batch_size": 4} if isinstance(data, list) else {"train_batches": 2}
+    opt.minimize(data, [np.ones((1, 2)), np.ones(1)], max_epochs=1, rng=1, checkpoint=tmp_path, **sizes)
+    assert facts.known_of(tmp_path).settings == told
+    assert told.items() <= facts.known_of(opt).settings.items()
 
 
 def test_groups_schedules_and_choices_are_told():

@@ -52,6 +52,7 @@ class Fit:
         self.best = self.no_best()
         self.given: dict[str, float] = {}  # hyperparameters as they were given to the latest run
         self.left: dict[str, float] = {}  # and as it left them
+        self.data: dict[str, Any] = {}  # what a checkpoint of it tells of its training data
         self.busy: Callable[[str], AbstractContextManager[Any]] = nullcontext  # tells people what takes its time
         self._functions: dict[tuple[Any, ...], Compiled] = {}
         self._packs: dict[tuple[Variable, ...], Any] = {}

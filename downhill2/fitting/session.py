@@ -74,7 +74,8 @@ class Session:
         self._faults = Faults(settings.guard, fit, train, self._go_back)
         self._best, self._display = fit.no_best(), display
         self._archive = Archive(fit, settings, train, self._best, history, self._monitors.values())
-        fit.best = self._best  # not before: a run that is refused leaves that of the one before
+        # not before: a run that is refused leaves those of the one before
+        fit.best, fit.data = self._best, train.signature()
         fit.busy = nullcontext if display is None else display.busy
 
     def run(self) -> Run:

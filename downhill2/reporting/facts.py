@@ -134,6 +134,7 @@ def _history(path: Path) -> History:
 def _of_optimizer(opt: Any) -> Facts:
     fit, names = opt.fit, dict(zip(opt.params, opt.fit.problem.names, strict=True))
     fit.settle()
+    inputs = {"inputs": ", ".join(map(str, opt.inputs)) or "none"}
     return Facts(
         opt.history,
         algorithm=type(opt).__name__,
@@ -142,7 +143,7 @@ def _of_optimizer(opt: Any) -> Facts:
         params=[Param.of(name, p.get_value()) for p, name in names.items()],
         which="as they are now",
         hyper=_hyper(opt.hyper),
-        settings={**_limits(opt.limits), "inputs": ", ".join(map(str, opt.inputs)) or "none", **_compiler(fit.backend)},
+        settings=_limits(opt.limits) | inputs | _data(fit.data) | _compiler(fit.backend),
         groups=[(type(rule).__name__, ", ".join(names[p] for p in params)) for rule, params in opt.members],
         here=True,
     )
@@ -161,6 +162,11 @@ def _compiler(backend: Any) -> dict[str, str]:
     from pytensor import config
 
     return {"backend": f"PyTensor's mode, {config.mode}"}
+
+
+def _data(signature: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how much data there is, as far as that is known: a stream has no number of batches."""
+    return {name: count for name, count in signature.items() if count}
 
 
 def _limits(limits: Any) -> dict[str, Any]:
@@ -192,7 +198,7 @@ def _of_directory(path: Path) -> Facts:
         params=[Param.of(n.removeprefix(kind), t) for n, t in tensors.items() if n.startswith(kind)],
         which=f"{'the best' if kind == 'best.' else 'the latest'} of the newest checkpoint",
         hyper=recorded_choices(meta),
-        settings=dict(meta.get("data", {})),
+        settings=_data(meta.get("data", {})),
         groups=[(algorithm, ", ".join(names)) for algorithm, *names in meta.get("groups", [])],
     )
 
