@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -15,13 +16,51 @@ OWN = [c for c in downhill2.Optimizer.registry.values() if c.__module__.startswi
 
 
 @pytest.fixture
-def reference(monkeypatch):
-    """The extension of Sphinx; it is imported here without Sphinx."""
+def extension(monkeypatch):
+    """Return what imports an extension of Sphinx, without Sphinx."""
     monkeypatch.syspath_prepend(ROOT / "docs" / "extensions")
-    import reference
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in {"reference", "algorithm_pages"} & (set(sys.modules) - before):
+        del sys.modules[name]
 
-    yield reference
-    del sys.modules["reference"]
+
+@pytest.fixture
+def reference(extension):
+    return extension("reference")
+
+
+@pytest.fixture
+def pages(extension):
+    """Return the pages of the reference, those of the algorithms among them."""
+    algorithms = extension("algorithm_pages")
+    written = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs" / "reference").glob("*.rst"))]
+    return written + [algorithms.page(name, cls) for name, cls in algorithms.own_algorithms().items()]
+
+
+def test_every_public_name_has_an_entry(reference, pages):
+    assert reference.missing({name for page in pages for name in reference.entries(page)}) == []
+
+
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        ("A page with `build`.\n", []),
+        (".. autofunction:: downhill2.build\n", ["build"]),
+        (".. currentmodule:: downhill2\n\n.. autofunction:: build\n.. autofunction:: rule\n", ["build", "rule"]),
+        (".. currentmodule:: downhill2\n\n.. autoclass:: Optimizer\n\n   .. automethod:: stop\n",
+         ["Optimizer", *(f"Optimizer.{n}" for n in ("hyper", "groups", "state", "stopped", "best_monitors", "stop"))]),
+        (".. autoclass:: downhill2.Dataset\n   :members: from_batches\n",
+         ["Dataset", *(f"Dataset.{n}" for n in ("shared", "rng", "from_batches"))]),
+        (".. automodule:: downhill2.climate\n   :members:\n   :exclude-members: epoch_line, validation_line, INFO\n",
+         ["climate", "climate.get_logger", "climate.enable_default_logging"]),
+        (".. automodule:: downhill2.base\n   :no-members:\n", ["base"]),
+        (".. automodule:: downhill2.config\n",
+         ["config", *(f"config.{n}" for n in ("generated", "products", "parallel", "packed", "many"))]),
+    ],
+)  # fmt: skip
+def test_entries_are_what_directives_ask_for_and_docstrings_tell(page, names, reference):
+    assert list(reference.entries(page)) == [f"downhill2.{name}" for name in names]
 
 
 @pytest.mark.parametrize(

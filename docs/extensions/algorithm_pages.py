@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import algorithm_pictures
-from sphinx.application import Sphinx
+from typing import TYPE_CHECKING, Any
 
 import downhill2
 from downhill2.symbolic.hyper import Hyper, Setting, declared
 from downhill2.symbolic.state import State
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 FOLDER = "algorithms"
 
@@ -136,6 +136,8 @@ def generate(app: Sphinx) -> None:
     for name, cls in algorithms.items():
         write(folder / f"{name}.rst", page(name, cls))
     if not app.tags.has("draft"):
+        import algorithm_pictures  # and with it matplotlib, which who wants the text alone may not have
+
         algorithm_pictures.draw_all(list(algorithms), folder)
     write(folder / "index.rst", index(list(algorithms)))
 
