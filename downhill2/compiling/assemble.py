@@ -13,7 +13,7 @@ import numba
 import numpy as np
 import pytensor
 
-from . import intrinsics, private
+from . import intrinsics, powers, private
 from .parallel import Split
 from .program import Program
 from .source import INDENT, Kernel
@@ -99,5 +99,5 @@ def key_of(*parts: Any) -> str:
 @cache
 def _primitives() -> str:
     """Return the text of the modules that say what the primitives of a source text do."""
-    files = (Path(str(module.__file__)) for module in (intrinsics, private))
+    files = (Path(str(module.__file__)) for module in (intrinsics, powers, private))
     return "".join(file.read_text(encoding="utf-8") for file in files)

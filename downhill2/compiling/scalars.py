@@ -19,7 +19,6 @@ Operand = tuple[str, str]
 FLOATING = {
     "TrueDiv": "{0} / {1}",
     "Reciprocal": "{T}(1) / {0}",
-    "Pow": "{0} ** {1}",
     "Sqrt": "math.sqrt({0})",
     "Exp": "math.exp({0})",
     "Exp2": "{T}(2) ** {0}",
@@ -237,6 +236,16 @@ def _comparison(sign: str) -> Callable[[Block, Sequence[Operand], str], str]:
     return compare
 
 
+def _power(block: Block, operands: Sequence[Operand], dtype: str) -> str:
+    if dtype not in FLOATS:
+        raise Unsupported(f"power of {dtype}")
+    x, exponent = (cast(operand, dtype) for operand in operands)
+    number = block.given(operands[1][0])
+    if (number or exponent) == literal(np.dtype(dtype).type(1 / 3), dtype):
+        return f"cube_root({x})"
+    return f"power({x}, {exponent})" if number else f"{block.let(x)} ** {block.let(exponent)}"
+
+
 def _is_nan(block: Block, operands: Sequence[Operand], dtype: str) -> str:
     name = block.let(operands[0][0])
     return f"{name} != {name}"
@@ -252,6 +261,7 @@ SPECIAL: dict[str, Callable[[Block, Sequence[Operand], str], str]] = {
     "Identity": _converted,
     "Second": _converted,
     "Switch": _switch,
+    "Pow": _power,
     "IsNan": _is_nan,
     "IsInf": _is_inf,
     **{name: _comparison(sign) for name, sign in COMPARISON.items()},

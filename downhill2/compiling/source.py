@@ -43,6 +43,10 @@ class Block:
         self.put(f"{name} = {expression}")
         return name
 
+    def given(self, name: str) -> str | None:
+        """Return what a number that is the same all the time stands for; None: nobody knows that it is."""
+        return None
+
     @contextmanager
     def indented(self) -> Iterator[None]:
         """Statements inside belong to the line before."""
@@ -101,6 +105,10 @@ class Kernel(Block):
         name = self.take(argument, "s")
         self.numbers[name] = dtype
         return name
+
+    def given(self, name: str) -> str | None:
+        """Return the argument of a parameter that is a number, None for any other name."""
+        return self.arguments[self.parameters.index(name)] if name in self.numbers else None
 
     def pointer(self, value: Value) -> str:
         """Return the parameter for the memory of a value: one for all values that start at the same address.
