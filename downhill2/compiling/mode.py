@@ -8,6 +8,7 @@ from pytensor.compile.mode import Mode, get_mode
 from pytensor.link.numba.linker import NumbaLinker
 
 from .linker import FunctionLinker
+from .rewrites import BEFORE_FUSION, ElementwiseUpdates
 
 # Rewrites of PyTensor 3.3 that melt nodes together for its own kernels; we have loops for each node.
 EXCLUDED = ("fuse_indexed_into_elemwise", "inline_symbolic_for_fusion", "merge_inlined_symbolic")
@@ -49,4 +50,5 @@ def fast_mode(base: Any = None, *, fused: bool = True, products: bool = True, pa
         raise ValueError(f"base must be a mode with the Numba linker, got {base}")
     if not fused:
         return base
-    return Mode(FunctionLinker(products=products, parallel=parallel), base.provided_optimizer.excluding(*EXCLUDED))
+    rewrites = base.provided_optimizer.excluding(*EXCLUDED).register((ElementwiseUpdates(), BEFORE_FUSION))
+    return Mode(FunctionLinker(products=products, parallel=parallel), rewrites)
