@@ -204,11 +204,16 @@ def checked_sizes(program: Program, variables: Sequence[Any], static: Sequence[i
     """Return the sizes of an array to be made."""
     sizes: list[Dim] = []
     for variable, known in zip(variables, static, strict=True):
-        size = program.integer(variable) if known is None else known
+        sizes.append(program.integer(variable) if known is None else known)
+        refuse_negative(program, sizes[-1:])
+    return sizes
+
+
+def refuse_negative(program: Program, sizes: Sequence[Dim]) -> None:
+    """Raise ValueError if a size that is known only at run time is negative."""
+    for size in sizes:
         if not isinstance(size, int):
             program.main.fail_if(f"{size} < 0", "ValueError", "negative dimensions are not allowed")
-        sizes.append(size)
-    return sizes
 
 
 @emits(Alloc)

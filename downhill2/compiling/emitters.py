@@ -1,6 +1,6 @@
 """All emitters, registered by being imported."""
 
-from . import emit_elemwise, emit_fallback, emit_index, emit_product, emit_reduce, emit_shape
+from . import emit_elemwise, emit_fallback, emit_index, emit_product, emit_random, emit_reduce, emit_shape
 from .program import Program
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "emit_fallback",
     "emit_index",
     "emit_product",
+    "emit_random",
     "emit_reduce",
     "emit_shape",
 ]

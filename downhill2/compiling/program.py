@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from pytensor.graph.basic import Constant
+from pytensor.tensor.random.type import RandomType
 
 from . import intrinsics
 from .plan import Workspace, is_tensor, landings, last_reads, only_reduced
@@ -48,13 +49,16 @@ class Layout:
 
 Emitter = Callable[["Program", Any], None]
 EMITTERS: dict[type, Emitter] = {}
+RANDOM: set[type | None] = set()
+"""Ops whose emitters take random generators."""
 
 
-def emits(*kinds: type | None) -> Callable[[Emitter], Emitter]:
+def emits(*kinds: type | None, random: bool = False) -> Callable[[Emitter], Emitter]:
     """Register the function that writes the loops of these Ops (None: an Op that this PyTensor does not have)."""
 
     def register(emitter: Emitter) -> Emitter:
         EMITTERS.update({kind: emitter for kind in kinds if kind is not None})
+        RANDOM.update(kinds if random else ())
         return emitter
 
     return register
@@ -347,6 +351,7 @@ class Program:
         try:
             for variable in (*node.inputs, *node.outputs):
                 nothing = isinstance(variable, Constant) and variable.data is None
+                nothing |= kind in RANDOM and isinstance(variable.type, RandomType)
                 if not nothing and getattr(variable.type, "dtype", None) not in SUPPORTED:
                     raise Unsupported(f"{node.op} on {variable.type}")
             EMITTERS[kind](self, node)
