@@ -33,6 +33,7 @@ def assemble(program: Program) -> Any:
     objects = program.write()
     scope = {"np": np, "math": math, "__name__": __name__, **program.scope}
     scope.update({name: getattr(intrinsics, name) for name in intrinsics.PLAIN})
+    scope.update(cube_root=powers.cube_root, power=powers.power)
     keys = list(program.keys)
     lines = [INDENT + line for line in _statements(program, scope, keys)]
     if objects:

@@ -17,11 +17,10 @@ from numba.core import cgutils, types
 
 from . import memory, private
 from .blas import symbol
-from .powers import cube_root, power
 from .private import intrinsic
 
 PLAIN = (
-    *("address", "cube_root", "data", "entry", "in_threads", "in_c_order", "keep", "power", "select", "shifted"),
+    *("address", "data", "entry", "in_threads", "in_c_order", "keep", "select", "shifted"),
     *("rounded_ceil", "rounded_floor", "rounded_rint", "rounded_trunc"),
 )
 """Intrinsics that generated source calls by these names; others are made for types (see :meth:`Program.tool`)."""

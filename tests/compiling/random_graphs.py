@@ -138,6 +138,20 @@ def positive_unary(draw: Draw, pool: list[Item]) -> Item | None:
 
 
 @operation
+def powers(draw: Draw, pool: list[Item]) -> Item | None:
+    x = pick(draw, pool, lambda i: i.is_float)
+    y = x and pick(draw, pool, lambda i: i.dtype == x.dtype and compatible(x, i))
+    if y is None:
+        return None
+    half, third, one = (np.asarray(number, x.dtype) for number in (0.5, 1 / 3, 1))
+    # a 0-d exponent is 0.5 where its item is from -1 to 1
+    exponent = pt.maximum(safe(y), half) if y.exact else half
+    if draw.flag():
+        return Item((pt.abs(safe(x)) + one) ** third, x.shape, exact=False)
+    return Item((pt.abs(safe(x)) + one) ** exponent, broadcast(x, y) if y.exact else x.shape, exact=False)
+
+
+@operation
 def exact_unary(draw: Draw, pool: list[Item]) -> Item | None:
     x = pick(draw, pool, lambda i: i.exact and i.is_float)
     functions = [

@@ -95,14 +95,6 @@ def test_an_error_of_another_kind_is_raised_by_the_kernel_of_pytensor() -> None:
         f(np.ones(2))
 
 
-def test_random_numbers_are_those_of_pytensor() -> None:
-    rng = pytensor.shared(np.random.default_rng(3))
-    following, draw = pt.random.normal(rng=rng, size=(3,), return_next_rng=True)
-    f = compiled([], draw * 2, updates={rng: following})
-    expected = np.random.default_rng(3)
-    np.testing.assert_allclose([f(), f()], [expected.normal(size=3) * 2, expected.normal(size=3) * 2])
-
-
 def test_a_kernel_may_change_a_variable_in_place() -> None:
     w = pytensor.shared(np.arange(4.0))
     mask = pt.vector("mask", dtype="bool")

@@ -46,6 +46,30 @@ def test_swapped_variables_swap() -> None:
     np.testing.assert_array_equal(a.get_value(), [1, 2])
 
 
+@pytest.mark.parametrize("shape", [(3,), (None,)])
+def test_an_input_is_remembered_in_place_in_the_loop_that_reads_it(shape: Any) -> None:
+    w, old, new = (shared(values, shape=shape) for values in ([1, 2, 3], [1, 1, 1], [0, 5, 7]))
+    step = compiled([], [], updates=[(w, w - (new - old)), (old, new)])
+    assert details(step).kernel.__source__.count("for ") == 1
+    step()
+    place = address(old)
+    new.set_value(np.array([1.0, 5, 6]))
+    step()
+    assert address(old) == place != address(new)
+    np.testing.assert_array_equal(w.get_value(), [1, -2, -2])
+    np.testing.assert_array_equal(old.get_value(), [1, 5, 6])
+    np.testing.assert_array_equal(new.get_value(), [1, 5, 6])
+
+
+def test_an_input_remembered_may_be_an_output_too() -> None:
+    old, new = shared([1.0, 2.0]), shared([3.0, 4.0])
+    f = compiled([], [new, old, old + new], updates=[(old, new), (new, new)])
+    now, before, total = f()
+    np.testing.assert_array_equal([now, before, total], [[3, 4], [1, 2], [4, 6]])
+    new.get_value(borrow=True)[:] = 9
+    np.testing.assert_array_equal([now, old.get_value()], [[3, 4], [3, 4]])
+
+
 def test_two_variables_that_take_one_value_share_no_memory() -> None:
     a, b, c = shared([0.0]), shared([0.0]), shared([7.0])
     compiled([], [], updates=[(a, c), (b, c)])()
