@@ -259,6 +259,7 @@ def test_random_numbers_are_drawn_one_update_a_call(calls, caplog):
     caplog.set_level(logging.INFO, "downhill2")
     training = Training(algo="sgd", noise=True)
     alone = training.run(updates_per_call=1)
+    assert training.run(updates_per_call="auto") == alone
     assert "a call of its own" not in caplog.text
     assert training.run(updates_per_call=4) == alone
     assert "each update has a call of its own: ValueError: function must" in caplog.text

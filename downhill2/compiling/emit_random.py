@@ -22,9 +22,9 @@ def random_numbers(program: Program, node: Any) -> None:
 
     That takes 40 ns for each, Numba's generator 4.
     """
-    (drawn,), (following, draws) = node.op.fgraph.apply_nodes, node.outputs
+    kind, (following, draws) = node.op.core_op, node.outputs
     _, rng, size, *moments = node.inputs
-    if not (isinstance(drawn.op, NormalRV) and drawn.op.inplace and draws.dtype in FLOATS and is_tensor(size)):
+    if not (isinstance(kind, NormalRV) and kind.inplace and draws.dtype in FLOATS and is_tensor(size)):
         raise Unsupported(f"{node.op} that is not {NormalRV.name}, in place, of a size")
     if not all(all(moment.type.broadcastable) for moment in moments):
         raise Unsupported(f"{node.op} of several moments")

@@ -38,7 +38,7 @@ def many(function: Any, sources: Sequence[Any], size: int, count: int | None = N
         if count is None:
             shapes = [s.batch(size) for s in sources] + [np.shape(cell[0]) for cell in cells[len(sources) :]]
             count = updates_in_a_call(function.maker.fgraph, shapes)
-            if count < WORTH or generated.fallbacks:
+            if count < WORTH or generated.fallbacks or generated.layout.passed:
                 return None
         return ManyUpdates(generated, cells, updates, sources, count)
     # one update a call does the same
