@@ -64,7 +64,7 @@ class _Format:
     shift : int
         Power of two that makes the smallest number a normal one; a multiple of 3.
     steps : int
-        Until rounding is all that is left, each of them to the third power of the error.
+        Until rounding is all that is left, each of them from an error to its third power.
     third : float
         The number of this type next to 1/3.
     """
@@ -117,11 +117,12 @@ def cube_root(typing: Any, x: Any) -> Any:
 
 
 def _positive_cube_root(builder: Any, x: Any, form: _Format) -> Any:
-    """Return the power of a finite number above 0, nearly as it rounds.
+    """Return the power of a finite number above 0, within a unit in the last place.
 
-    It starts from the bits of `x`, with the reciprocal of the root as that takes no division. Its error e in
-    1 - e = x r^3 is what the series (1 - e)^(-1/3) = 1 + e/3 + 2e^2/9 + ... takes away. What is left of rounding goes
-    by a step of Newton for the root itself; the same step turns a third into the number next to it.
+    It starts from the bits of `x`, with the reciprocal r of the root as that takes no division. Its error e in
+    1 - e = x r^3 is what the series (1 - e)^(-1/3) = 1 + e/3 + 2e^2/9 + ... takes away. The last time it is the
+    root itself that is corrected, x r^2 by (1 - e)^(-2/3) = 1 + 2e/3 + 5e^2/9 + ..., and from a third to the number
+    next to it.
     """
     kind = x.type
 
@@ -144,14 +145,15 @@ def _positive_cube_root(builder: Any, x: Any, form: _Format) -> Any:
     position = form.position(builder, x)
     # of all lines through the logarithms, this one leaves the least error after a step
     r = form.at(builder, minus(kind(form.bias * 4 / 3 - 0.0671), times(position, kind(1 / 3))))
-    for _ in range(form.steps):
+    for _ in range(form.steps - 1):
         e = minus(kind(1.0), times(times(times(x, r), r), r))
         r = plus(r, times(times(r, e), plus(times(e, kind(2 / 9)), kind(1 / 3))))
     y = times(times(x, r), r)
-    missing = times(minus(x, times(times(y, y), y)), times(times(r, r), kind(1 / 3)))
+    e = minus(kind(1.0), times(y, r))
     logarithm = minus(position, pick(form.bias + shift, form.bias - shift))
     tilt = times(logarithm, kind(float(np.log(2)) * _beyond_a_third(form)))
-    return times(plus(y, plus(missing, times(y, tilt))), pick(2.0 ** (-shift // 3), 2.0 ** (shift // 3)))
+    more = plus(times(e, plus(times(e, kind(5 / 9)), kind(2 / 3))), tilt)
+    return times(plus(y, times(y, more)), pick(2.0 ** (-shift // 3), 2.0 ** (shift // 3)))
 
 
 def _beyond_a_third(form: _Format) -> float:

@@ -32,14 +32,14 @@ def numbers(dtype: str) -> np.ndarray:
 
 
 def assert_next_to(found: np.ndarray, x: np.ndarray, exponent: Any) -> None:
-    """Check that powers are within a unit in the last place, with the same infinities and NaNs."""
+    """Check that powers are within some units in the last place, with the same infinities and NaNs."""
     with np.errstate(all="ignore"):
         exact = np.longdouble(x) ** np.longdouble(exponent)
         wanted = exact.astype(x.dtype)
         finite = np.isfinite(wanted)
         np.testing.assert_array_equal(found[~finite], wanted[~finite])
         units = np.abs(found[finite] - exact[finite]) / np.spacing(np.abs(wanted[finite]))
-    assert units.max() <= 1
+    assert units.max() <= 1.5  # 0.9 where products and sums are fused, as all but old processors do it
 
 
 @dataclass
