@@ -101,6 +101,59 @@ def test_a_shared_copy_owns_its_value():
     assert v.type.shape == (3,)
 
 
+def large(value, order="C"):
+    return np.full((512, 512), value, order=order)
+
+
+def test_a_large_value_is_written_over_the_one_before():
+    v, value = shared(large(1.0), shape=(512, 512)), large(2.0, "F")
+    before = v.get_value(borrow=True)
+    graph.assign({v: value})
+    value[:] = 3
+    assert v.get_value(borrow=True) is before
+    assert (before == 2).all()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (np.zeros(3), np.ones(3)),
+        (np.zeros(2**18), np.ones(2**18 + 1)),
+        (np.zeros(2**18), np.ones(2**18, "float32")),
+        (large(0.0, "F"), large(1.0)),
+        (np.broadcast_to(np.zeros(()), (512, 512)), large(1.0)),
+        (np.random.default_rng(1), np.random.default_rng(2)),
+    ],
+    ids=["small", "of another length", "of another dtype", "in another order", "read only", "a generator"],
+)
+def test_what_cannot_take_a_new_value_is_replaced_by_a_copy(old, new):
+    v = pytensor.shared(old, borrow=True, **({"shape": (None,) * old.ndim} if isinstance(old, np.ndarray) else {}))
+    graph.assign({v: new})
+    found = v.get_value(borrow=True)
+    assert found is not old
+    assert found is not new
+    if isinstance(new, np.ndarray):
+        np.testing.assert_array_equal(found, new)
+        assert not np.asarray(old).any()
+    else:
+        assert found.random() == new.random()
+
+
+def test_variables_can_be_given_each_others_values():
+    v, w = shared(large(1.0)), shared(large(2.0))
+    graph.assign({v: w.get_value(borrow=True), w: v.get_value(borrow=True)})
+    assert (v.get_value() == 2).all()
+    assert (w.get_value() == 1).all()
+
+
+def test_variables_of_the_same_memory_can_be_given_different_values():
+    value = large(1.0)
+    v, w = (pytensor.shared(value, borrow=True) for _ in "vw")
+    graph.assign({v: large(2.0), w: large(3.0)})
+    assert (v.get_value() == 2).all()
+    assert (w.get_value() == 3).all()
+
+
 def test_a_shared_generator_keeps_the_stream_of_its_seed():
     v = graph.shared_like(np.random.default_rng(3), "rng", ())
     assert v.get_value().random() == np.random.default_rng(3).random()

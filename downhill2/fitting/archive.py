@@ -16,6 +16,7 @@ from ..running.functions import Best
 from ..running.history import History, HistoryFile
 from ..running.loop import Pair, Record
 from ..running.stopping import Progress, reason
+from ..symbolic import graph
 from ..symbolic.graph import Variable
 from .fit import Fit
 from .settings import Settings
@@ -118,8 +119,7 @@ class Archive:
             # at once, so that a kill at any moment leaves either run with the history that belongs to it
             self._write(directory, Progress())
         except BaseException:
-            for param, value in zip(params, before, strict=True):
-                param.set_value(value)
+            graph.assign(dict(zip(params, before, strict=True)))
             raise
         (directory.path / RESULT).unlink(missing_ok=True)
         self._open_history(0)

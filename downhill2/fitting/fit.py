@@ -230,8 +230,7 @@ class Fit:
 
     def restore(self, best: Best) -> None:
         """Set the parameters, and state that stands for them, to the best values."""
-        for param, value in zip(self.problem.params, best.values, strict=True):
-            param.set_value(value)
+        graph.assign(dict(zip(self.problem.params, best.values, strict=True)))
         pipeline.follow(self.rule, self.layout)
         if self.accumulates:  # what was summed belongs to other parameters
             Accumulate(self.rule.context).clear(self.moving)

@@ -69,7 +69,7 @@ class Persistent:
         Parameters without a name are called ``unnamed0``, ``unnamed1`` in their order, the second W ``W#2``.
         """
         snapshot = self._snapshot()
-        return {**snapshot.tensors(), "meta": snapshot.meta()}
+        return {**{n: np.array(t) for n, t in snapshot.tensors().items()}, "meta": snapshot.meta()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> Differences:
         """Set everything to what `state_dict` returned.

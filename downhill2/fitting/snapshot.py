@@ -60,9 +60,10 @@ class Snapshot:
     # -- out
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """Return copies of all tensors by name."""
+        """Return all tensors by name: no copies, as a checkpoint is written before anything changes."""
         # what another backend leaves in a variable may be an array of its own
-        return {n: np.asarray(v.get_value()) for n, v in self.variables().items() if not graph.is_generator(v)}
+        named = self.variables().items()
+        return {n: np.asarray(v.get_value(borrow=True)) for n, v in named if not graph.is_generator(v)}
 
     def meta(self) -> dict[str, Any]:
         """Return what is no tensor: the algorithm, its clock and numbers, and random generators."""
@@ -147,8 +148,7 @@ class Snapshot:
         found = {n: t for n, t in tensors.items() if n.startswith("params.")}
         if differences := compare_names({n: _kind(p) for n, p in params.items()}, found):
             raise CheckpointError(f"the checkpoint is of another model: {differences}")
-        for name, p in params.items():
-            p.set_value(found[name])
+        graph.assign({p: found[name] for name, p in params.items()})
 
     def restore(self, tensors: Tensors, meta: Mapping[str, Any]) -> None:
         """Set every variable to what a checked checkpoint says; state that it does not need begins anew."""
@@ -161,9 +161,8 @@ class Snapshot:
         updates, epochs = np.int64(meta["updates"]), np.int64(meta["epochs"])
         differences, variables = self.differences(tensors, meta), self.variables()
         wrong = {*differences.unexpected, *differences.shapes, *differences.dtypes}
-        for name, value in {**tensors, **generators}.items():
-            if name in variables and name not in wrong:
-                variables[name].set_value(value)
+        found = {**tensors, **generators}
+        graph.assign({v: found[n] for n, v in variables.items() if n in found and n not in wrong})
         self._rule.context.clock.set_value(updates)
         self._rule.context.epochs.set_value(epochs)
         self._rule.context.rate_factor.set_value(factor)

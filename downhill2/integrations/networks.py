@@ -76,14 +76,13 @@ class Model(NamedTuple):
 
     def set_values(self, values: Mapping[str, np.ndarray]) -> None:
         """Set the shared variables to what `values` returned."""
-        for name, v in zip(graph.labels(self.shared), self.shared, strict=True):
-            if not graph.is_generator(v):
-                v.set_value(values[name])
+        named = zip(graph.labels(self.shared), self.shared, strict=True)
+        graph.assign({v: values[n] for n, v in named if not graph.is_generator(v)})
 
     def take(self, other: Model) -> None:
         """Take over the values of another of the same graph."""
-        for own, v in zip(self.shared, other.shared, strict=True):
-            own.set_value(v.get_value())
+        pairs = zip(self.shared, other.shared, strict=True)
+        graph.assign({own: v.get_value(borrow=True) for own, v in pairs})
 
     def same_graph(self, other: Model) -> bool:
         """Whether another computes the same from variables of the same names, types and shapes."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import pytensor.tensor as pt
 
-from . import pipeline
+from . import graph, pipeline
 from .graph import Variable
 from .hyper import Setting
 from .layout import Layout
@@ -59,7 +59,7 @@ class Accumulate(Rule):
     def clear(self, layout: Layout) -> None:
         """Set the sums to what they are before any batch."""
         for s in self.emptied(layout):
-            s.set_value(np.zeros_like(s.get_value(borrow=True)))
+            graph.assign({s: np.zeros_like(s.get_value(borrow=True))})
 
     def emptied(self, layout: Layout) -> dict[Variable, Variable]:
         """Return the sums before any batch."""

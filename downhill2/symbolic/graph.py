@@ -22,6 +22,9 @@ Variable: TypeAlias = Any  # PyTensor's graph variables carry no static types th
 
 FLOATS = ("float16", "float32", "float64")
 
+LARGE = 2**20
+"""Bytes from which on a new value is written into the memory of the one before."""
+
 
 def is_variable(x: object) -> bool:
     """Whether `x` is a node of a PyTensor graph."""
@@ -115,7 +118,28 @@ def shared_like(value: Any, name: str, shape: Sequence[int | None]) -> Variable:
     """Make a shared variable that owns a copy of `value`, with static `shape`; a generator's has none."""
     if isinstance(value, np.random.Generator):
         return pt.random.shared_rng(value, name=name)
-    return pytensor.shared(np.array(value), name=name, shape=tuple(shape))
+    return pytensor.shared(np.array(value), name=name, shape=tuple(shape), borrow=True)
+
+
+def assign(values: Mapping[Variable, Any]) -> None:
+    """Give shared variables copies of new values; these may lie in the variables' own memory.
+
+    A large one is written over the value before: ``set_value`` would make an array beside it, and compiled functions
+    keep what they were given last, so that there would be two until each of them is called again.
+    """
+    pairs = {v: (v.get_value(borrow=True), x) for v, x in values.items()}
+    for v, (old, new) in pairs.items():
+        others = (array for w, pair in pairs.items() if w is not v for array in pair)
+        if _replaceable(old, new) and not any(np.may_share_memory(old, array) for array in others):
+            np.copyto(old, new)
+        else:
+            v.set_value(new)
+
+
+def _replaceable(old: Any, new: Any) -> bool:
+    """Whether a new value is as well written over an old one."""
+    alike = type(old) is np.ndarray and isinstance(new, np.ndarray) and old.dtype == new.dtype
+    return bool(alike and old.shape == new.shape and old.nbytes >= LARGE and old.flags.carray)
 
 
 def work_dtype(dtype: str) -> str:
@@ -208,6 +232,7 @@ __all__ = [
     "FLOATS",
     "Variable",
     "all_finite",
+    "assign",
     "cast",
     "describe",
     "evaluate",

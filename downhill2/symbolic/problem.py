@@ -74,8 +74,8 @@ class Problem:
         for array in arrays:
             if not np.can_cast(array.dtype, "float16", "same_kind"):
                 raise TypeError(f"{name} must be arrays of real numbers, got {array.dtype}")
-        for param, array in zip(self.params, arrays, strict=True):
-            param.set_value(array.astype(param.type.dtype))
+        pairs = zip(self.params, arrays, strict=True)
+        graph.assign({p: array.astype(p.type.dtype, copy=False) for p, array in pairs})
 
     def derived(self, measured: Measured, updates: Mapping[Variable, Variable]) -> Problem:
         """Return the same problem with loss and gradients that come from elsewhere, and other `updates`."""

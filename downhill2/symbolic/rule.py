@@ -152,10 +152,10 @@ class Rule:
         following = [n for n, s in declared(type(self), State).items() if s.follows]
         for bundle in layout.bundles(self.scope) if following else ():
             states = self.states(bundle)
-            for variable, param in [
-                pair for n in following for pair in zip(states[n].variables, bundle.params, strict=True)
-            ]:
-                variable.set_value(param.get_value(borrow=True).astype(variable.type.dtype))
+            for n in following:
+                for variable, param in zip(states[n].variables, bundle.params, strict=True):
+                    value = param.get_value(borrow=True).astype(variable.type.dtype, copy=False)
+                    graph.assign({variable: value})
 
     def states(self, bundle: Bundle) -> dict[str, Held]:
         """Return the state that goes with a bundle by symbol, made at first need."""

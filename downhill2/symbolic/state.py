@@ -132,4 +132,4 @@ class Store:
     def reset(self) -> None:
         """Give every variable its first value again."""
         for name, v in self.variables.items():
-            v.set_value(self._first[name]())
+            graph.assign({v: self._first[name]()})

@@ -190,14 +190,13 @@ def _check_used(opt: Optimizer) -> None:
 def _kept(opt: Optimizer, feed: Feed, with_place: bool) -> Iterator[None]:
     """Put everything that updates change back when the body ends, however it ends."""
     opt.fit.updates()  # makes the state
-    before = [(v, v.get_value()) for v in Snapshot(opt.fit).variables().values()]
+    before = {v: v.get_value() for v in Snapshot(opt.fit).variables().values()}
     place = feed.state() if with_place else None
     try:
         yield
     finally:
         opt.fit.settle()
-        for variable, value in before:
-            variable.set_value(value)
+        graph.assign(before)
         if place is not None:
             feed.restore(place)
 
