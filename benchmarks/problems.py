@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -34,6 +34,8 @@ class Problem:
     activations : int
         Bytes of what the loss keeps for its gradient.
     learning_rate : float
+    lasting : bool
+        Whether it keeps the first values, for the contenders that follow.
     """
 
     params: list[np.ndarray]
@@ -43,6 +45,15 @@ class Problem:
     chunk: int
     activations: int = 0
     learning_rate: float = 1e-3
+    lasting: bool = True
+
+    def first(self) -> Iterator[np.ndarray]:
+        """Yield the first values to who will own them: copies, or, if it is not to last, the arrays that it has."""
+        if self.lasting:
+            yield from (p.copy() for p in self.params)
+        else:
+            while self.params:
+                yield self.params.pop(0)
 
     @property
     def batches(self) -> list[Batch]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -191,6 +192,21 @@ def test_batches_are_views_of_the_data():
     assert [x.shape for x, _ in problem.batches] == [(32, 10)] * 3
     assert np.shares_memory(problem.batches[2][0], problem.data[0][-1])
     assert problems.rosenbrock(2, 5).batches == [()]
+
+
+def test_first_values_are_copied_as_long_as_contenders_follow():
+    problem = problems.linear_regression(3)
+    for _ in range(2):
+        [first] = problem.first()
+        assert first.tolist() == problem.params[0].tolist()
+        assert not np.shares_memory(first, problem.params[0])
+
+
+def test_first_values_of_a_problem_that_does_not_last_are_given_away():
+    problem = dataclasses.replace(problems.chain(2), lasting=False)
+    params = list(problem.params)
+    assert all(first is p for first, p in zip(problem.first(), params, strict=True))
+    assert not problem.params
 
 
 def test_an_unknown_case_is_refused(capsys):

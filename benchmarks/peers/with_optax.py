@@ -30,7 +30,7 @@ class Training:
     def __init__(self, problem: Problem) -> None:
         self.loss, self.chunk = partial(problem.loss, OPS), problem.chunk
         self.adam = optax.adam(problem.learning_rate, ADAM["beta1"], ADAM["beta2"], ADAM["epsilon"])
-        params = [jnp.array(p) for p in problem.params]
+        params = [jnp.array(p) for p in problem.first()]
         self.carry = params, self.adam.init(params)
         self.jitted = jax.jit(self.update, donate_argnums=0)
         self.jitted_many = jax.jit(self.many, donate_argnums=0)
@@ -74,6 +74,12 @@ def one_call(problem: Problem) -> Contender:
     """A jitted step with donated buffers, called in a plain Python loop."""
     training = Training(problem)
     return stepping(training.step, on_device(problem), training.params, training.wait)
+
+
+def fed(problem: Problem) -> Contender:
+    """The same on batches that are copied to the device when their turn comes."""
+    training = Training(problem)
+    return stepping(training.step, problem.batches, training.params, training.wait)
 
 
 def update_only(problem: Problem) -> Contender:

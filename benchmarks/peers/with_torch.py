@@ -25,7 +25,7 @@ KINDS: dict[str, dict[str, bool]] = {
 def optimizer(problem: Problem, kind: str) -> tuple[list[torch.Tensor], torch.optim.Adam]:
     """Return parameters and torch's Adam over them."""
     torch.set_num_threads(cores())
-    params = [torch.tensor(p, requires_grad=True) for p in problem.params]
+    params = [torch.from_numpy(p).requires_grad_() for p in problem.first()]
     betas = ADAM["beta1"], ADAM["beta2"]
     return params, torch.optim.Adam(params, problem.learning_rate, betas, ADAM["epsilon"], **KINDS[kind])
 
