@@ -31,9 +31,7 @@ PLAIN = "NUMBA"
 
 def symbols(problem: Problem, known: bool = True) -> tuple[list[Any], list[Any], Any]:
     """Return inputs, shared parameters and loss; `known` says whether the inputs' shapes are."""
-    params = [
-        pytensor.shared(p, name=f"p{i}", shape=p.shape, borrow=True) for i, p in enumerate(problem.first())
-    ]
+    params = [pytensor.shared(p, name=f"p{i}", shape=p.shape, borrow=True) for i, p in enumerate(problem.first())]
     inputs = [
         pt.tensor(f"x{i}", dtype=a.dtype.name, shape=a.shape if known else (None,) * a.ndim)
         for i, a in enumerate(problem.batches[0])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pytensor.tensor.elemwise import Elemwise
@@ -12,6 +13,7 @@ from . import scalars
 from .emit_reduce import Fold
 from .parallel import Split
 from .program import Program, emits
+from .recompute import Recipe, recipe
 from .source import Block, Kernel, stored
 from .values import Dim, Unsupported, Value, merge_axes, offset, times
 
@@ -21,13 +23,17 @@ def elemwise(program: Program, node: Any) -> None:
     """Write an Elemwise, in place where PyTensor found that it may be."""
     dry_run(node)
     shape = common_shape(program, node)
-    values = [program.value(variable) for variable in node.inputs]
-    if all(size == 1 for size in shape):
+    again = {i: program.recipes[variable] for i, variable in enumerate(node.inputs) if variable in program.recipes}
+    values = {i: program.value(variable) for i, variable in enumerate(node.inputs) if i not in again}
+    if all(size == 1 for size in shape) and not again:
         _single(program, node, values)
         return
     folds = _folds(program, node)
-    for part in _independent_parts(node):
-        _Loops(program, node, values, shape, part, folds).write()
+    _leave_out(program, node, values, folds)
+    for part in _independent_parts(node, again):
+        made = [position for position in part if position in folds or node.outputs[position] not in program.recipes]
+        if made:
+            _Loops(program, node, values, again, shape, made, folds).write()
 
 
 def dry_run(node: Any) -> None:
@@ -50,19 +56,32 @@ def _folds(program: Program, node: Any) -> dict[int, Fold]:
     return folds
 
 
+def _leave_out(program: Program, node: Any, values: Mapping[int, Value], folds: dict[int, Fold]) -> None:
+    """Note how outputs are computed that need not be in memory, unless a reduction must read them there."""
+
+    def number(variable: Any) -> scalars.Operand:
+        value = values[node.inputs.index(variable)]
+        return program.number(value), value.dtype
+
+    for position, variable in enumerate(node.outputs):
+        if variable in program.recomputable and (position in folds or variable not in program.only_reduced):
+            program.recipes[variable] = recipe(node, position, number)
+
+
 def common_shape(program: Program, node: Any) -> tuple[Dim, ...]:
     """Return the shape of the result; only dimensions that are 1 by type are repeated."""
     shape: list[Dim] = []
     for axis in range(node.outputs[0].type.ndim):
-        long = [variable for variable in node.inputs if not variable.type.broadcastable[axis]]
+        read = [variable for variable in node.inputs if variable not in program.recipes]
+        long = [variable for variable in read if not variable.type.broadcastable[axis]]
         sizes = [program.value(variable).shape[axis] for variable in long]
         shape.append(program.same(sizes, f"elementwise operation, axis {axis}") if sizes else 1)
     return tuple(shape)
 
 
-def _single(program: Program, node: Any, values: Sequence[Value]) -> None:
+def _single(program: Program, node: Any, values: Mapping[int, Value]) -> None:
     """Write the operation on tensors of one element as plain statements."""
-    operands = [(program.number(value), value.dtype) for value in values]
+    operands = [(program.number(value), value.dtype) for value in values.values()]
     dtypes = [variable.dtype for variable in node.outputs]
     results = scalars.write(program.main, node.op.scalar_op, operands, dtypes)
     for position, (variable, result) in enumerate(zip(node.outputs, results, strict=True)):
@@ -76,7 +95,7 @@ def _single(program: Program, node: Any, values: Sequence[Value]) -> None:
             program.value(variable).scalar = new.scalar
 
 
-def _independent_parts(node: Any) -> list[list[int]]:
+def _independent_parts(node: Any, again: Mapping[int, Recipe]) -> list[list[int]]:
     """Return the outputs in groups that share no array.
 
     PyTensor fuses all updates of one shape into one node: for a hundred equal tensors, one loop over four hundred
@@ -92,11 +111,17 @@ def _independent_parts(node: Any) -> list[list[int]]:
         read = {*(i for n in nodes for i in n.inputs), output}
         touched = {i for i in arrays if graph.inputs[i] in read}
         touched |= {i for out, i in node.op.inplace_pattern.items() if out == position} & arrays
+        touched |= _read_for(node, touched, again)
         joined = [group for group in groups if group[1] & touched]
         groups = [group for group in groups if not group[1] & touched]
         outputs = sorted([position, *(i for group in joined for i in group[0])])
         groups.append((outputs, touched.union(*(group[1] for group in joined))))
     return [outputs for outputs, _ in groups]
+
+
+def _read_for(node: Any, used: Iterable[int], again: Mapping[int, Recipe]) -> set[int]:
+    """Return the inputs from which those among the used ones are computed that are not read."""
+    return {node.inputs.index(variable) for i in used if i in again for variable in again[i].arrays.values()}
 
 
 class _Loops:
@@ -106,7 +131,8 @@ class _Loops:
         self,
         program: Program,
         node: Any,
-        values: Sequence[Value],
+        values: Mapping[int, Value],
+        again: Mapping[int, Recipe],
         shape: Sequence[Dim],
         part: Sequence[int],
         folds: dict[int, Fold],
@@ -115,6 +141,8 @@ class _Loops:
         self.folds = {position: fold for position, fold in folds.items() if position in part}
         self.kernel = Kernel()
         used = self._used_inputs()
+        self.again = {i: again[i] for i in used if i in again}
+        used = sorted({*used, *_read_for(node, used, again)} - {*again})
         repeated = [all(variable.type.broadcastable) for variable in node.inputs]
         self.numbers = {i: program.number(values[i]) for i in used if repeated[i]}
         self.arrays = {i: program.in_memory(values[i]) for i in used if not repeated[i]}
@@ -144,7 +172,9 @@ class _Loops:
 
     def _store(self, indices: Sequence[str], steps: Sequence[Sequence[Dim]], totals: dict[int, str]) -> None:
         """Write the operation, and what becomes of its results."""
-        kernel, results = self.kernel, dict(zip(self.part, self._results(), strict=True))
+        kernel = self.kernel
+        self._compute_again()
+        results = dict(zip(self.part, self._results(), strict=True))
         for (position, target), own in zip(self.targets.items(), steps[len(self.arrays) :], strict=True):
             element = stored(scalars.cast(results[position], target.dtype), target.dtype)
             kernel.put(f"{kernel.pointer(target)}[{offset(indices, own)}] = {element}")
@@ -175,6 +205,14 @@ class _Loops:
                 element = self.kernel.load(value, indices, own[:depth])
                 self.operands[i] = (self.kernel.let(element), value.dtype)
 
+    def _compute_again(self) -> None:
+        known = {variable: self.operands[i] for i, variable in enumerate(self.node.inputs) if i in self.operands}
+        for i, how in self.again.items():
+            numbers = {k: (self.kernel.number(*number), number[1]) for k, number in how.numbers.items()}
+            result = replace(how, numbers=numbers).write(self.kernel, known)
+            dtype = self.node.inputs[i].dtype
+            self.operands[i] = self.kernel.let(scalars.cast(result, dtype)), dtype
+
     def _results(self) -> list[scalars.Operand]:
         op = self.node.op.scalar_op
         graph = scalars.inner_graph(op)
@@ -195,7 +233,7 @@ class _Loops:
     def _target(self, position: int) -> Value:
         """Return the memory of an output."""
         variable, source = self.node.outputs[position], self.node.op.inplace_pattern.get(position)
-        old = None if source is None else self.program.value(self.node.inputs[source])
+        old = None if source is None or source in self.again else self.program.value(self.node.inputs[source])
         if old is None or not self.program.writable(old):
             return self.program.allocate(variable, self.shape)
         new = self.program.view(old, self.shape, old.strides)

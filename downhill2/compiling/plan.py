@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import prod
 from typing import Any
 
@@ -55,17 +55,30 @@ def landings(inputs: Sequence[Any], outputs: Sequence[Any]) -> dict[Any, Any]:
     return result
 
 
-def only_reduced(nodes: Sequence[Any], outputs: Sequence[Any]) -> dict[Any, Any]:
-    """Return the variables that nothing reads but one reduction to a single number: ``{variable: that node}``."""
-    readers: dict[Any, list[Any]] = {output: [None] for output in outputs}
+def readers(nodes: Sequence[Any], outputs: Sequence[Any]) -> dict[Any, list[Any]]:
+    """Return the nodes that read each variable, None for the caller of the function."""
+    result: dict[Any, list[Any]] = {output: [None] for output in outputs}
     for node in nodes:
-        for variable in node.inputs:
-            readers.setdefault(variable, []).append(node)
-    sole = {variable: nodes[0] for variable, nodes in readers.items() if len(nodes) == 1 and nodes[0] is not None}
-    return {variable: node for variable, node in sole.items() if _is_full_reduction(node)}
+        for variable in dict.fromkeys(node.inputs):
+            result.setdefault(variable, []).append(node)
+    return result
 
 
-def _is_full_reduction(node: Any) -> bool:
+def only_reduced(nodes: Sequence[Any], outputs: Sequence[Any], recomputed: Collection[Any] = ()) -> dict[Any, Any]:
+    """Return the variables that nothing reads but one reduction to a single number: ``{variable: that node}``.
+
+    Who computes a variable again does not read it.
+    """
+    result = {}
+    for variable, known in readers(nodes, outputs).items():
+        left = [node for node in known if variable not in recomputed or is_full_reduction(node)]
+        if len(left) == 1 and left[0] is not None and is_full_reduction(left[0]):
+            result[variable] = left[0]
+    return result
+
+
+def is_full_reduction(node: Any) -> bool:
+    """Whether a node reduces a tensor to a single number."""
     return isinstance(node.op, CAReduce) and node.outputs[0].type.ndim == 0
 
 

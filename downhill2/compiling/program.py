@@ -13,6 +13,7 @@ from pytensor.tensor.random.type import RandomType
 
 from . import intrinsics
 from .plan import Workspace, is_tensor, landings, last_reads, only_reduced
+from .recompute import Recipe, recomputable
 from .scalars import literal
 from .source import Block, Kernel, read, stored
 from .values import (
@@ -104,7 +105,9 @@ class Program:
         self._sizes = EqualSizes()
         self._hints: dict[str, int] = {}
         self._landings = landings(inputs, outputs)
-        self.only_reduced = only_reduced(self.nodes, self.outputs)
+        self.recomputable = recomputable(self.nodes, self.outputs)
+        self.recipes: dict[Any, Recipe] = {}
+        self.only_reduced = only_reduced(self.nodes, self.outputs, self.recomputable)
         self._scratch: list[Storage] = []
         self._held: list[Storage] = []
 
