@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numba
@@ -34,8 +34,6 @@ class Frame:
         self.used: list[Any] = [None] * len(inputs)
         self.known: list[tuple[Any, Any, int] | None] = [None] * len(inputs)
         self.buffers = [memory.apart(shape, dtype) for shape, dtype in layout.outputs]
-        self.large = [k for k, buffer in enumerate(self.buffers) if buffer.nbytes > SMALL]
-        self.returns = [("large" if kind == "output" and k in self.large else kind, k) for kind, k in layout.returns]
         self.workspace = memory.apart([layout.workspace + ALIGNMENT], np.uint8)
         self.places: dict[int, list[tuple[int, int | None]]] = {i: [] for i in range(len(inputs))}
         self.output_at: dict[int, int] = {}
@@ -91,27 +89,75 @@ class Frame:
                 return
         self.bind(index, array)
 
-    def run(self, kernel: Any, args: Sequence[Any]) -> list[Any]:
-        """Call compiled code and return one array per output."""
-        seen = self.seen
-        for index, array in enumerate(args):
-            if array is not seen[index]:
-                self.rebind(index, array)
-        for k in self.large:
+
+class Turn(Frame):
+    """A frame that takes inputs from cells, and puts what updates them there.
+
+    Parameters
+    ----------
+    function : GeneratedFunction
+    cells : sequence of list
+        Where the value of each input is.
+    updates : mapping of int to int
+        Which output becomes the value of which input.
+    """
+
+    def __init__(self, function: GeneratedFunction, cells: Sequence[list[Any]], updates: Mapping[int, int]) -> None:
+        layout = function.layout
+        super().__init__(layout, function.inputs)
+        self._kernel, self._objects = function.kernel, [None] * len(layout.passed)
+        self._in_place = {i for k, i in updates.items() if layout.returns[k] == ("input", i)}
+        self._large = [k for k, buffer in enumerate(self.buffers) if buffer.nbytes > SMALL]
+        moving = {k: cells[i] for k, i in updates.items() if i not in self._in_place}
+        self._moving = [(cell, *self._kind(*layout.returns[k])) for k, cell in moving.items()]
+        self._returned = [self._kind(*place) for k, place in enumerate(layout.returns) if k not in updates]
+        # beside each cell the array in it that is bound: most stay, and to look at all of them must take little time
+        self._bound: list[tuple[int, list[Any], Any]] = [(index, cell, None) for index, cell in enumerate(cells)]
+
+    def _kind(self, kind: str, k: int) -> tuple[str, int]:
+        return "large" if kind == "output" and k in self._large else kind, k
+
+    def run(self) -> list[Any]:
+        """Call compiled code, put new values into cells, and return the other outputs."""
+        for index, cell, array in self._bound:
+            if cell[0] is not array:
+                self._take(index, cell)
+        for k in self._large:
             self.buffers[k] = fresh = memory.apart(*self.layout.outputs[k])
             self.table[self.output_at[k]] = private.pointer(fresh)
-        objects = kernel(self.address, *[args[index] for index in self.layout.passed])
-        used, buffers = self.used, self.buffers
-        return [
-            used[k]
-            if kind == "input"
-            else buffers[k].copy()
-            if kind == "output"
-            else buffers[k]
-            if kind == "large"
-            else objects[k]
-            for kind, k in self.returns
-        ]
+        results = self._kernel(self.address, *self._objects)
+        for cell, kind, k in self._moving:
+            cell[0] = self._value(kind, k, results)
+        return [self._value(kind, k, results) for kind, k in self._returned]
+
+    def _take(self, index: int, cell: list[Any]) -> None:
+        self.rebind(index, cell[0])
+        if index in self.layout.passed:
+            self._objects[self.layout.passed.index(index)] = cell[0]
+        elif index in self._in_place and self.seen[index] is None:
+            cell[0] = self.seen[index] = self.used[index]  # from now on the value is where it can be changed
+        self._bound[index] = index, cell, self.seen[index]
+
+    def _value(self, kind: str, k: int, results: Any) -> Any:
+        if kind == "output":
+            return self.buffers[k].copy()
+        if kind == "large":
+            return self.buffers[k]
+        return self.used[k] if kind == "input" else results[k]
+
+
+class PlainTurn:
+    """What `Turn` is, for PyTensor's own compiled function."""
+
+    def __init__(self, function: Callable[..., Any], cells: Sequence[list[Any]], updates: Mapping[int, int]) -> None:
+        self._function, self._cells, self._updates = function, cells, updates
+
+    def run(self) -> list[Any]:
+        """Call compiled code, put new values into cells, and return the other outputs."""
+        values = self._function(*[cell[0] for cell in self._cells]) or ()  # None: there are no outputs
+        for k, index in self._updates.items():
+            self._cells[index][0] = values[k]
+        return [value for k, value in enumerate(values) if k not in self._updates]
 
 
 def check_array(variable: Any, index: int, array: Any) -> None:
@@ -128,11 +174,9 @@ def check_array(variable: Any, index: int, array: Any) -> None:
 
 
 class GeneratedFunction:
-    """A generated function that takes and returns arrays.
+    """A generated function, to be run on the values in cells.
 
-    Compiled at its first call. Each call in progress has a frame of its own, so calls from several threads, or
-    from a signal handler that interrupts one, do not disturb each other. A frame holds the last arrays it was
-    given.
+    Compiled at its first call.
 
     Parameters
     ----------
@@ -147,15 +191,18 @@ class GeneratedFunction:
         self.kernel = assemble(program)
         self.layout = program.layout
         self.fallbacks = program.fallbacks
-        self._plain = plain
-        self._function: Callable[..., Any] | None = None
-        self._frames: list[Frame] = []
+        self._make_plain = plain
+        self._compiled = False
+        self._plain: Callable[..., Any] | None = None
 
-    def __call__(self, *args: Any) -> Any:
-        """Return one array per output of the graph."""
-        if self._function is None:
-            self._function = self._compiled(args)
-        return self._function(*args)
+    def __call__(self, *args: Any) -> list[Any]:
+        """Return one value for each output of the graph; for few calls, as a `Call` keeps what this makes anew."""
+        return Call(self, [[value] for value in args])()
+
+    def turn(self, cells: Sequence[list[Any]], updates: Mapping[int, int]) -> Turn | PlainTurn:
+        """Return what runs the function, compiled now if need be."""
+        self._compile([cells[index][0] for index in self.layout.passed])
+        return Turn(self, cells, updates) if self._plain is None else PlainTurn(self._plain, cells, updates)
 
     def address(self) -> int:
         """Return where the machine code is, compiled now if need be, that takes the address of a table.
@@ -165,36 +212,72 @@ class GeneratedFunction:
         ValueError
             If PyTensor's own function runs in its place.
         """
-        if self._function is None:
-            self._function = self._compiled(())
-        if self._function != self._run:
+        self._compile([])
+        if self._plain is not None:
             raise ValueError("function must run as it was generated")
         return private.address_of(self.kernel)
 
-    def _compiled(self, args: Sequence[Any]) -> Callable[..., Any]:
+    def _compile(self, objects: Sequence[Any]) -> None:
         """Compile now, so that a failure is known before anything has run."""
-        passed = [numba.typeof(args[index]) for index in self.layout.passed]
+        if self._compiled:
+            return
         try:
-            self.kernel.compile((numba.types.int64, *passed))
+            self.kernel.compile((numba.types.int64, *map(numba.typeof, objects)))
         # whatever Numba does not like here, PyTensor's own path compiles the same graph
         except Exception as error:
             log_fallback(error)
-            return self._plain()
-        return self._run
+            self._plain = self._make_plain()
+        self._compiled = True
 
-    def _run(self, *args: Any) -> list[Any]:
+
+class Call:
+    """Runs a generated function on the values in cells: what PyTensor calls in place of a loop over its own.
+
+    PyTensor's loops around a call would take twice the time of a small function. Each call in progress has a frame of
+    its own, so one from a signal handler that interrupts another does not disturb it. A frame holds the last arrays
+    it was given.
+
+    Parameters
+    ----------
+    function : GeneratedFunction
+    cells : sequence of list
+        Where the value of each input is.
+    updates : mapping of int to int, optional
+        Which output becomes the value of which input.
+    failed : callable, optional
+        Is called where an exception is handled, to raise one that says more.
+    """
+
+    need_update_inputs = False
+    """What tells PyTensor that it need not put new values into cells."""
+
+    def __init__(
+        self,
+        function: GeneratedFunction,
+        cells: Sequence[list[Any]],
+        updates: Mapping[int, int] | None = None,
+        failed: Callable[[], Any] = lambda: None,
+    ) -> None:
+        self._function, self._cells, self._updates, self._failed = function, cells, updates or {}, failed
+        self._turns: list[Turn | PlainTurn] = []
+
+    def __call__(self) -> list[Any]:
+        """Return the outputs that are no updates."""
         try:
-            frame = self._frames.pop()
+            turn = self._turns.pop()
         except IndexError:
-            frame = Frame(self.layout, self.inputs)
+            turn = self._function.turn(self._cells, self._updates)
         try:
-            return frame.run(self.kernel, args)
-        except (ValueError, IndexError, AssertionError) as error:
-            shapes = ", ".join(
-                f"{v.name or f'number {i}'} {getattr(a, 'shape', '')}"
-                for i, (v, a) in enumerate(zip(self.inputs, args, strict=True))
-            )
-            error.add_note(f"Shapes of the inputs: {shapes}")
+            values = turn.run()
+        except Exception as error:
+            self._explain(error)
             raise
-        finally:
-            self._frames.append(frame)
+        self._turns.append(turn)  # one that was left in the middle is not used again
+        return values
+
+    def _explain(self, error: Exception) -> None:
+        if isinstance(error, ValueError | IndexError | AssertionError):
+            pairs = enumerate(zip(self._function.inputs, self._cells, strict=True))
+            shapes = ", ".join(f"{v.name or f'number {i}'} {getattr(cell[0], 'shape', '')}" for i, (v, cell) in pairs)
+            error.add_note(f"Shapes of the inputs: {shapes}")
+        self._failed()

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from pytensor.link.numba.linker import NumbaLinker
+from pytensor.link.utils import raise_with_op
 
 logger = logging.getLogger("downhill2")
 
@@ -44,6 +45,23 @@ class FunctionLinker(NumbaLinker):  # type: ignore[misc]  # PyTensor has no anno
         except Exception as error:
             log_fallback(error)
             return plain()
+
+    def create_jitable_thunk(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what PyTensor calls; a generated function takes values from their cells, and puts new ones there."""
+        from .caller import Call, GeneratedFunction  # imports Numba
+
+        thunks, nodes, function = super().create_jitable_thunk(*args, **kwargs)
+        updates = self.fgraph.update_mapping
+        # None: not of a `pytensor.function`, but of somebody who reads the cells of outputs
+        if not isinstance(function, GeneratedFunction) or updates is None:
+            return thunks, nodes, function
+        [thunk] = thunks
+
+        def failed() -> None:
+            if nodes:
+                raise_with_op(self.fgraph, nodes[0], thunk)
+
+        return [Call(function, thunk.inputs, updates, failed)], nodes, function
 
     def _generated(self, plain: Any, fgraph: Any, order: Any, storage_map: Any) -> Any:
         # Numba is imported when something is compiled, not with downhill2

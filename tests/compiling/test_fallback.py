@@ -130,9 +130,11 @@ def test_a_failure_of_numba_is_one_line_and_the_plain_path(monkeypatch: pytest.M
 
     monkeypatch.setitem(scalars.FLOATING, "Exp", "math.exp({0}, {0}, {0})")
     x = pt.dvector("x")
-    f = compiled([x], pt.exp(x))
+    count = pytensor.shared(np.zeros(2))
+    f = compiled([x], pt.exp(x), updates=[(count, count + pt.exp(x))])
     for _ in range(2):
         np.testing.assert_allclose(f(np.zeros(2)), [1, 1])
+    np.testing.assert_allclose(count.get_value(), [2, 2])
     [line] = plain_lines()
     assert line.startswith("PyTensor's Numba linker compiles this function: TypingError")
 

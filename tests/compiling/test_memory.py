@@ -12,8 +12,10 @@ import pytensor.tensor as pt
 import pytest
 from generated import compiled, details
 from numba import types
+from pytensor.graph.fg import FunctionGraph
 
-from downhill2.compiling import private
+from downhill2.compiling import fast_mode, private
+from downhill2.compiling.caller import Call
 
 
 def shared(values: Any, **options: Any) -> Any:
@@ -179,9 +181,9 @@ def test_calls_from_several_threads_do_not_mix() -> None:
     wrong: list[float] = []
 
     def work(number: float) -> None:
-        values = np.eye(20) * number
+        call = Call(f, [[np.eye(20) * number]])
         wanted = np.tanh(number**2)
-        wrong.extend(number for _ in range(300) if not np.allclose(f(values)[0], wanted))
+        wrong.extend(number for _ in range(300) if not np.allclose(call()[0], wanted))
 
     threads = [threading.Thread(target=work, args=(number,)) for number in (0.1, 0.5, 0.9)]
     for thread in threads:
@@ -191,21 +193,51 @@ def test_calls_from_several_threads_do_not_mix() -> None:
     assert wrong == []
 
 
+def test_a_generated_function_takes_arrays_too() -> None:
+    w = shared([1.0, 2.0])
+    function = details(compiled([], w.sum(), updates=[(w, w + 1)]))
+    values = np.array([5.0, 6.0])
+    total, following = function(values)
+    np.testing.assert_array_equal([total, *following], [11, 6, 7])
+    np.testing.assert_array_equal(values, [5, 6])  # where it lies, compiled loops must not write
+
+
+def test_a_function_without_updates_of_its_own_fills_the_cells_of_outputs() -> None:
+    x = pt.dvector("x")
+    graph = FunctionGraph([x], [x * 2], clone=True)
+    call, [argument], [result] = fast_mode().linker.accept(graph).make_thunk()
+    argument.storage[0] = np.ones(3)
+    call()
+    np.testing.assert_array_equal(result.storage[0], [2, 2, 2])
+
+
+def test_a_value_that_is_set_between_calls_is_taken() -> None:
+    w, rate = shared([1.0, 2.0]), shared(0.5)
+    step = compiled([], [], updates=[(w, w - rate)])
+    for value, wanted in ((0.5, [0.5, 1.5]), (0.25, [0.25, 1.25])):
+        rate.set_value(np.array(value))
+        step()
+        np.testing.assert_array_equal(w.get_value(), wanted)
+    w.set_value(np.array([8.0, 9.0]))
+    rate.get_value(borrow=True)[...] = 2
+    step()
+    np.testing.assert_array_equal(w.get_value(), [6, 7])
+
+
 def test_a_call_inside_a_call_has_a_frame_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     x = pt.dvector("x")
-    f = details(compiled([x], [x * 2]))
+    f = compiled([x], x * 2)
     f(np.zeros(2))
     inner: list[np.ndarray] = []
-    kernel = f.kernel
+    pointer = private.pointer
 
-    def interrupted(*args: Any) -> Any:
-        f.kernel = kernel
-        inner.extend(f(np.full(2, 5.0)))
-        return kernel(*args)
+    def interrupted(array: Any) -> Any:  # where the address of a new array is taken
+        monkeypatch.setattr(private, "pointer", pointer)
+        inner.append(f(np.full(2, 5.0)))
+        return pointer(array)
 
-    f.kernel = interrupted
-    [outer] = f(np.full(2, 3.0))
-    np.testing.assert_array_equal(outer, [6, 6])
+    monkeypatch.setattr(private, "pointer", interrupted)
+    np.testing.assert_array_equal(f(np.full(2, 3.0)), [6, 6])
     np.testing.assert_array_equal(inner[0], [10, 10])
 
 
@@ -262,7 +294,7 @@ def test_a_new_array_is_bound_like_the_first(other: str) -> None:
 def test_a_function_that_pytensor_runs_has_no_address() -> None:
     x = pt.vector("x")
     function = details(compiled([x], x + 1))
-    function._function = function._plain
+    function.kernel = SimpleNamespace()  # nothing that Numba could compile
     with pytest.raises(ValueError, match="function must run as it was generated"):
         function.address()
 
