@@ -125,7 +125,7 @@ class Session:
 
     def _tick(self) -> None:
         epochs = self._fit.rule.context.epochs.get_value(borrow=True)
-        epochs += 1  # in its place, as a new value costs more than the rest of an epoch's end
+        epochs[()] = epochs.item() + 1  # in its place and by no ufunc: either would cost more than the rest of a tick
 
     def _numbers(self) -> dict[str, float]:
         """Return the hyperparameters as they are now; also what the rate was multiplied by, if that may change."""

@@ -365,10 +365,12 @@ class Run:
     def _most(self) -> int | None:
         """Return how many updates may be made before there is something to decide."""
         p, limits = self.progress, self.limits
-        to_limit = None if limits.max_updates is None else limits.max_updates - p.updates
-        to_block = None if limits.plateau is None else limits.plateau.left(p.blocks)
-        to_save = None if self._every.updates is None else self._every.updates - p.updates % self._every.updates
-        return min((n for n in (to_limit, to_block, to_save) if n is not None), default=None)
+        most = None if limits.max_updates is None else limits.max_updates - p.updates
+        if limits.plateau is not None:
+            most = _least(most, limits.plateau.left(p.blocks))
+        if self._every.updates is not None:
+            most = _least(most, self._every.updates - p.updates % self._every.updates)
+        return most
 
     def _halt(self) -> bool:
         return self._signals.asked is not None or self._clock() >= self._wake
@@ -444,6 +446,10 @@ class Run:
         if self._finish is not None:
             whole = how is None and self._signals.asked is None
             self._finish(p, (self._pair or ({}, dict(p.validation))) if whole else None)
+
+
+def _least(most: int | None, count: int) -> int:
+    return count if most is None else min(most, count)
 
 
 def _checkpoint(progress: Progress) -> str:

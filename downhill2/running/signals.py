@@ -37,31 +37,32 @@ class Signals:
         self._insisted = False  # a second signal came
         self._held = False  # it must wait
         self._waiting = False  # it waits
+        self._depth = 0  # of bodies inside each other
         self._former: dict[int, _Handler] = {}
         # None: a handler that was not installed from Python, and could not be put back.
         self._numbers = [number for number in _NUMBERS if signal.getsignal(number) is not None]
 
-    @contextlib.contextmanager
-    def standing(self) -> Iterator[None]:
-        """Handle signals inside the body, if this is the main thread; may be nested.
+    def standing(self) -> Signals:
+        """Return what handles signals inside the body of a ``with``, if this is the main thread; may be nested.
 
         A KeyboardInterrupt that the body itself raises is taken for a first signal and ends the body; the one
         of a second signal passes.
         """
-        outermost = not self._former and threading.current_thread() is threading.main_thread()
-        try:
-            if outermost:
-                self._install()
-            try:
-                yield
-            except KeyboardInterrupt:
-                if self._insisted:
-                    raise
-                self.asked = self.asked or "signal SIGINT"
-        finally:
-            if outermost:
-                with self.held():
-                    self._put_back()
+        return self
+
+    def __enter__(self) -> None:
+        if not self._depth:
+            self._install()
+        self._depth += 1
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> bool:
+        self._depth -= 1
+        if not self._depth:
+            self._put_back()
+        if kind is None or self._insisted or not issubclass(kind, KeyboardInterrupt):
+            return False
+        self.asked = self.asked or "signal SIGINT"
+        return True
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -76,14 +77,21 @@ class Signals:
             raise KeyboardInterrupt(self.asked)
 
     def _install(self) -> None:
-        for number in self._numbers:
-            self._former[number] = _exchange(number, self._note)
+        if threading.current_thread() is not threading.main_thread():
+            return
+        try:
+            for number in self._numbers:
+                self._former[number] = _exchange(number, self._note)
+        except BaseException:
+            self._put_back()
+            raise
 
     def _put_back(self) -> None:
-        while self._former:
-            number, handler = self._former.popitem()
-            if handler is not None:  # of an interpreter that ends, which has taken all handlers away
-                _exchange(number, handler)
+        with self.held():
+            while self._former:
+                number, handler = self._former.popitem()
+                if handler is not None:  # of an interpreter that ends, which has taken all handlers away
+                    _exchange(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.asked is None:

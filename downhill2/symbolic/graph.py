@@ -216,14 +216,16 @@ def evaluate(x: Variable) -> float:
 
 def reader(variables: Mapping[str, Variable]) -> Callable[[], dict[str, float]]:
     """Return what reads the present values of symbolic scalars without inputs, by name; quick when called again."""
-    own = {n: v.get_value for n, v in variables.items() if is_shared(v)}
-    others = {n: v for n, v in variables.items() if n not in own}
+    cells = {n: v.container.storage if is_shared(v) else [None] for n, v in variables.items()}
+    others = [n for n, v in variables.items() if not is_shared(v)]
     mode = pytensor.compile.mode.Mode("py", "fast_compile")
-    compute = pytensor.function([], list(others.values()), mode=mode) if others else list
+    compute = pytensor.function([], [variables[n] for n in others], mode=mode) if others else None
 
     def read() -> dict[str, float]:
-        computed = dict(zip(others, compute(), strict=True))
-        return {n: float(own[n](True) if n in own else computed[n]) for n in variables}
+        if compute is not None:
+            for n, value in zip(others, compute(), strict=True):
+                cells[n][0] = value
+        return {n: float(cell[0]) for n, cell in cells.items()}
 
     return read
 
