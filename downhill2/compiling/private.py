@@ -157,6 +157,11 @@ def parts(function: Any) -> tuple[Any, list[list[Any]], dict[int, int]]:
     return function.vm.jit_fn, [container.storage for container in function.input_storage], updates
 
 
+def cells(function: Any) -> list[list[Any]]:
+    """Return where the arrays lie that a ``pytensor.function`` is called with."""
+    return [container.storage for container in function.input_storage if container.required]
+
+
 def kernel_of(node: Any, storage_map: Any) -> tuple[Callable[..., Any], str | None]:
     """Return PyTensor's own kernel of a node and its cache key (None: it can't be kept on disk)."""
     # not above: with all of PyTensor's kernels come SciPy's linear algebra and sparse matrices, a quarter of a second

@@ -19,7 +19,7 @@ import numpy as np
 import pytensor
 from pytensor.link.basic import JITLinker
 
-from .linker import FunctionLinker, many_updates
+from .linker import FunctionLinker, direct, many_updates
 from .memory import apart, moved_apart
 
 logger = logging.getLogger("downhill2")
@@ -183,11 +183,12 @@ class PackedFunction:
 
     def __init__(self, function: Callable[..., Any], storage: Storage) -> None:
         self.function, self.storage = function, storage
+        self._call = direct(function)
 
     def __call__(self, *arrays: Any) -> Any:
         """Return what the function returns."""
         with self.storage:
-            return self.function(*arrays)
+            return self._call(*arrays)
 
     def many(self, sources: Any, size: int, count: int | None) -> PackedUpdates | None:
         """Return what makes many updates in one call: see `running.functions.Many`."""

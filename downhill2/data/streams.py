@@ -141,6 +141,11 @@ class ListFeed(PassFeed):
     def _met(self, stretch: Stretch, batch: int) -> None:
         """Batches without arrays are all alike."""
 
+    def _stretch(self, start: int, stop: int) -> Iterator[Batch]:
+        if self.sources is None:
+            return super()._stretch(start, stop)
+        return itertools.repeat(self._batches[0], stop - start)  # all are alike
+
     def _numbered(self, numbers: Iterable[int], position: int = 0) -> Iterator[Batch]:
         batches = self._batches
         for number in numbers:

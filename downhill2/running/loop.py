@@ -168,7 +168,7 @@ class Run:
         self._keep, self._restore = keep, restore
         self._fault, self._report, self._hyper = fault, report, hyper
         self._reduce, self._tick = reduce, tick
-        self._save, self._every, self._finish = save, every or Every(), finish
+        self._save, self._every, self._finish = save, (save and every) or Every(), finish
         self._pair = recorded
         self._clock = clock
         self._signals = Signals()
@@ -344,8 +344,7 @@ class Run:
 
     def _note_save(self) -> None:
         """Have the record tell of a save that is due; not of one at an end, which a run that goes on has not had."""
-        if self._save is not None:
-            self.note(_checkpoint(self.progress))
+        self.note(_checkpoint(self.progress))
 
     def _note_failure(self, why: str) -> None:
         """Have the next record tell that a save failed, and not of that save if it was to."""
