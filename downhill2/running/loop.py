@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .plateau import ReduceOnPlateau
 from .saving import Every
@@ -52,7 +52,7 @@ class Tally:
     losses: list[float] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Record:
     """What people see of an epoch.
 
@@ -89,9 +89,36 @@ class Record:
     valid: Monitors
     validated: bool
     improved: bool
-    hyper: dict[str, float] = field(default_factory=dict)
-    rows_per_second: float = 0.0
-    events: tuple[str, ...] = ()
+    hyper: dict[str, float]
+    rows_per_second: float
+    events: tuple[str, ...]
+
+    def __init__(
+        self,
+        epoch: int,
+        updates: int,
+        seconds: float,
+        train: Monitors,
+        valid: Monitors,
+        validated: bool,
+        improved: bool,
+        hyper: dict[str, float] | None = None,
+        rows_per_second: float = 0.0,
+        events: tuple[str, ...] = (),
+    ) -> None:
+        # at once: what dataclass writes for a frozen class goes around its own lock for each field, at every epoch
+        vars(self).update(
+            epoch=epoch,
+            updates=updates,
+            seconds=seconds,
+            train=train,
+            valid=valid,
+            validated=validated,
+            improved=improved,
+            hyper={} if hyper is None else hyper,
+            rows_per_second=rows_per_second,
+            events=events,
+        )
 
 
 class Run:
@@ -278,11 +305,11 @@ class Run:
 
     def _make_updates(self) -> str | None:
         """Make the epoch's updates, with the saves that are due on the way; return the reason to end, if any."""
-        p, every = self.progress, self._every
+        p = self.progress
         why = self._reason() if p.is_open else None  # of a run that goes on
         while not p.ended and why is None:
             before, p.ended = p.updates, self._advance()
-            if (every.updates and p.updates % every.updates == 0 < p.updates - before) or self._clock() >= self._alarm:
+            if self._is_save_due(before):
                 self._note_save()
                 self._save_once()
             why = self._reason()
@@ -290,6 +317,13 @@ class Run:
             # before what only the end brings: a last validation, and the record of an epoch that was cut
             self._save_once()
         return why
+
+    def _is_save_due(self, before: int) -> bool:
+        """Whether to save in the midst of an epoch, after updates that began with this many."""
+        p, every = self.progress, self._every
+        if every.updates:
+            return p.updates % every.updates == 0 < p.updates - before
+        return every.seconds is not None and self._clock() >= self._alarm
 
     def _end_epoch(self) -> tuple[Monitors, float]:
         """Return the epoch's averages and its rows per second, and begin the next if it is over."""
