@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numba
@@ -106,16 +107,20 @@ class Turn(Frame):
         layout = function.layout
         super().__init__(layout, function.inputs)
         self._kernel, self._objects = function.kernel, [None] * len(layout.passed)
+        self._results: list[Any] = []
         self._in_place = {i for k, i in updates.items() if layout.returns[k] == ("input", i)}
         self._large = [k for k, buffer in enumerate(self.buffers) if buffer.nbytes > SMALL]
         moving = {k: cells[i] for k, i in updates.items() if i not in self._in_place}
-        self._moving = [(cell, *self._kind(*layout.returns[k])) for k, cell in moving.items()]
-        self._returned = [self._kind(*place) for k, place in enumerate(layout.returns) if k not in updates]
+        self._moving = [(cell, self._reader(*layout.returns[k])) for k, cell in moving.items()]
+        self._returned = [self._reader(*place) for k, place in enumerate(layout.returns) if k not in updates]
         # beside each cell the array in it that is bound: most stay, and to look at all of them must take little time
         self._bound: list[tuple[int, list[Any], Any]] = [(index, cell, None) for index, cell in enumerate(cells)]
 
-    def _kind(self, kind: str, k: int) -> tuple[str, int]:
-        return "large" if kind == "output" and k in self._large else kind, k
+    def _reader(self, kind: str, k: int) -> Callable[[], Any]:
+        """Return what returns a value after compiled code has run."""
+        if kind == "output":
+            return partial(self.buffers.__getitem__, k) if k in self._large else self.buffers[k].copy
+        return partial((self.used if kind == "input" else self._results).__getitem__, k)
 
     def run(self) -> list[Any]:
         """Call compiled code, put new values into cells, and return the other outputs."""
@@ -126,9 +131,13 @@ class Turn(Frame):
             self.buffers[k] = fresh = memory.apart(*self.layout.outputs[k])
             self.table[self.output_at[k]] = private.pointer(fresh)
         results = self._kernel(self.address, *self._objects)
-        for cell, kind, k in self._moving:
-            cell[0] = self._value(kind, k, results)
-        return [self._value(kind, k, results) for kind, k in self._returned]
+        if results is not None:
+            self._results[:] = results
+        for cell, read in self._moving:
+            cell[0] = read()
+        values = [read() for read in self._returned]
+        self._results.clear()  # they may be large
+        return values
 
     def _take(self, index: int, cell: list[Any]) -> None:
         self.rebind(index, cell[0])
@@ -137,13 +146,6 @@ class Turn(Frame):
         elif index in self._in_place and self.seen[index] is None:
             cell[0] = self.seen[index] = self.used[index]  # from now on the value is where it can be changed
         self._bound[index] = index, cell, self.seen[index]
-
-    def _value(self, kind: str, k: int, results: Any) -> Any:
-        if kind == "output":
-            return self.buffers[k].copy()
-        if kind == "large":
-            return self.buffers[k]
-        return self.used[k] if kind == "input" else results[k]
 
 
 class PlainTurn:

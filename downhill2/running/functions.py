@@ -128,9 +128,7 @@ class Steps:
         self, function: Callable[[], Compiled], names: Sequence[str], feed: Any, per_call: int | None = None
     ) -> None:
         self._function, self._names, self._feed, self._per_call = function, list(names), feed, per_call
-        self._prepared: Compiled | None = None
-        self._one: Compiled | None = None
-        self._many: Many | None = None
+        self._ways: tuple[Compiled, Compiled, Many | None] | None = None
         self._batches: Iterator[tuple[tuple[Any, ...], float]] | None = None
         self._position: int | None = None
         self.latest: tuple[Any, ...] = ()
@@ -141,13 +139,14 @@ class Steps:
         if self._position is None:
             self._position = self._feed.begin()
         function = self._function()
-        if function is not self._prepared:
-            self._prepare(function)
+        if self._ways is None or self._ways[0] is not function:
+            self._ways = self._ways_of(function)
+        _, one, many = self._ways
         try:
-            if self._many is None:
-                self._make_each(self._one, tally, most, halt)
+            if many is None:
+                self._make_each(one, tally, most, halt)
             else:
-                self._make_many(self._many, tally, most, halt)
+                self._make_many(many, tally, most, halt)
         finally:
             self._position += tally.updates + tally.bad
         if self._position == self._feed.length:
@@ -157,13 +156,13 @@ class Steps:
                 raise ValueError(f"{self._feed.name} must have at least one batch an epoch, got none")
             self._batches = self._position = None
 
-    def _prepare(self, function: Compiled) -> None:
-        """Find out what makes one update of a function, and many in one call if they are to share calls."""
+    def _ways_of(self, function: Compiled) -> tuple[Compiled, Compiled, Many | None]:
+        """Return a function, what makes an update of it, and what makes many in one call if they are to share calls."""
         from ..compiling.linker import direct  # imports PyTensor's linkers
 
-        apart = self._per_call == 1 or self._feed.sources is None
-        self._many = None if apart else together(function, self._feed.sources, self._feed.size, self._per_call)
-        self._prepared, self._one = function, direct(function)
+        alone = self._per_call == 1 or self._feed.sources is None
+        many = None if alone else together(function, self._feed.sources, self._feed.size, self._per_call)
+        return function, direct(function), many
 
     def _make_each(self, function: Compiled, tally: Tally, most: int | None, halt: Callable[[], bool]) -> None:
         self._batches = self._batches or self._feed.rest()

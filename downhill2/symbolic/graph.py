@@ -216,7 +216,7 @@ def evaluate(x: Variable) -> float:
 
 def reader(variables: Mapping[str, Variable]) -> Callable[[], dict[str, float]]:
     """Return what reads the present values of symbolic scalars without inputs, by name; quick when called again."""
-    cells = {n: v.container.storage if is_shared(v) else [None] for n, v in variables.items()}
+    cells: dict[str, list[Any]] = {n: v.container.storage if is_shared(v) else [None] for n, v in variables.items()}
     others = [n for n, v in variables.items() if not is_shared(v)]
     mode = pytensor.compile.mode.Mode("py", "fast_compile")
     compute = pytensor.function([], [variables[n] for n in others], mode=mode) if others else None

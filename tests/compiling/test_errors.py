@@ -16,6 +16,7 @@ known = pt.tensor("known", dtype="float64", shape=(2, None))
 
 WRONG: list[tuple[str, list[Any], Any, list[Any], type, str]] = [
     ("a list", [y], y * 2, [[1.0, 2.0]], TypeError, "input y must be a NumPy array, got list"),
+    ("a list, nothing to compute", [y], [], [[1.0, 2.0]], TypeError, "input y must be a NumPy array, got list"),
     ("dtype", [y], y * 2, [np.ones(2, "f")], TypeError, "input y must have dtype float64, got float32"),
     ("dimensions", [y], y * 2, [np.ones((2, 2))], ValueError, r"input y must have shape \(\?\), got \(2, 2\)"),
     ("size", [known], known * 2, [np.ones((3, 2))], ValueError, r"input known must have shape \(2, \?\), got \(3, 2\)"),
