@@ -17,8 +17,12 @@ from . import intrinsics, powers, private
 from .parallel import Split
 from .program import Program
 from .source import INDENT, Kernel
+from .values import SUPPORTED
 
 NAME = "generated"
+
+TYPES = {dtype: getattr(np, dtype) for dtype in SUPPORTED[1:]}
+"""What source text calls to convert numbers: by these names alone, as looking them up in NumPy takes Numba's time."""
 
 INLINE_UP_TO = 40
 """Loops that stand inside the function. LLVM's time grows faster than a function's length: beyond, all are called."""
@@ -31,7 +35,7 @@ def assemble(program: Program) -> Any:
     None, or a tuple of what could not be placed beforehand.
     """
     objects = program.write()
-    scope = {"np": np, "math": math, "__name__": __name__, **program.scope}
+    scope = {"math": math, "__name__": __name__, **TYPES, **program.scope}
     scope.update({name: getattr(intrinsics, name) for name in intrinsics.PLAIN})
     scope.update(cube_root=powers.cube_root, power=powers.power)
     keys = list(program.keys)

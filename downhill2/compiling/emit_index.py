@@ -141,7 +141,7 @@ def change(kernel: Kernel, node: Any, place: str, element: str) -> None:
     dtype = node.outputs[0].dtype
     new = scalars.cast((element, node.inputs[1].dtype), dtype)
     if not node.op.set_instead_of_inc:
-        new = f"np.{dtype}({place} + {new})"
+        new = f"{dtype}({place} + {new})"
     kernel.put(f"{place} = {stored(new, dtype)}")
 
 
@@ -247,7 +247,7 @@ class Gather:
         """Write the checks of one index per indexed axis, and return where their element lies."""
         terms = []
         for axis, value, steps in zip(self.axes, self.indices, self.steps, strict=True):
-            index = kernel.let(f"np.int64({kernel.load(value, indices, kernel.sizes(steps))})")
+            index = kernel.let(f"int64({kernel.load(value, indices, kernel.sizes(steps))})")
             size = kernel.take(str(self.x.shape[axis]), "n")
             front = kernel.let(f"select({index} < 0, {index} + {size}, {index})")
             kernel.fail_if(f"({front} < 0) | ({front} >= {size})", "IndexError", "index out of bounds")

@@ -70,7 +70,7 @@ def matrix_vector(program: Program, matrix: Value, vector: Value, output: Any) -
     gemv = program.tool("gemv", matrix.dtype)
     # reference BLAS leaves the result alone when there is nothing to add up
     if columns == 0 or not isinstance(columns, int):
-        program.main.fill(str(target.pointer), rows, f"np.{target.dtype}(0)")
+        program.main.fill(str(target.pointer), rows, f"{target.dtype}(0)")
     program.main.put(
         f"{gemv}({1 - flipped}, {height}, {width}, {matrix.pointer}, {distance}, "
         f"{vector.pointer}, {vector.strides[0]}, {target.pointer})"

@@ -33,7 +33,7 @@ def random_numbers(program: Program, node: Any) -> None:
     kernel, target = Kernel(), program.allocate(draws, shape)
     generator = kernel.take(str(program.value(rng).name), "x")
     numbers = [kernel.number(program.number(program.value(moment)), moment.dtype) for moment in moments]
-    mean, deviation = (kernel.let(f"np.float64({number})") for number in numbers)
+    mean, deviation = (kernel.let(f"float64({number})") for number in numbers)
     with kernel.loops(kernel.sizes([times(*shape)])) as [index]:
         number = cast((f"{mean} + {deviation} * {generator}.standard_normal()", "float64"), draws.dtype)
         kernel.put(f"{kernel.pointer(target)}[{index}] = {number}")

@@ -210,7 +210,7 @@ def cumulative(program: Program, node: Any) -> None:
         with kernel.loops([length]) as along:
             element = kernel.load(x, [*outside, *along], [*steps, step])
             element = scalars.cast((element, x.dtype), output.dtype)
-            kernel.put(f"{total} = np.{output.dtype}({total} {sign} {element})")
+            kernel.put(f"{total} = {output.dtype}({total} {sign} {element})")
             kernel.put(f"{kernel.pointer(target)}[{offset([*outside, *along], [*places, place])}] = {total}")
     program.add(kernel)
 
@@ -284,7 +284,7 @@ def _softmax_row(kernel: Kernel, logarithm: bool, length: Dim, element: Any, tar
     with kernel.loops([length]) as [i]:
         x = kernel.let(element(i))
         kernel.put(f"{largest} = select(({x} > {largest}) | ({x} != {x}), {x}, {largest})")
-    kernel.put(f"{total} = np.{dtype}(0)")
+    kernel.put(f"{total} = {dtype}(0)")
     with kernel.loops([length]) as [i]:
         power = kernel.let(f"math.exp({element(i)} - {largest})")
         if not logarithm:

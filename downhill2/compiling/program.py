@@ -144,7 +144,7 @@ class Program:
         text = self.number(value)
         if text.lstrip("-").isdigit():
             return int(text)
-        return text if value.dtype == "int64" else self.main.let(f"np.int64({text})", "d")
+        return text if value.dtype == "int64" else self.main.let(f"int64({text})", "d")
 
     def integers(self, variable: Any, count: int) -> list[Dim]:
         """Return the elements of an integer vector, of which there must be ``count``, as sizes."""
@@ -155,7 +155,7 @@ class Program:
             return [int(item) if item.lstrip("-").isdigit() else item for item in value.items]
         self.same([*value.shape, count], "sizes")
         elements = (read(str(value.pointer), value.dtype, str(offset([str(i)], value.strides))) for i in range(count))
-        return [self.main.let(f"np.int64({element})", "d") for element in elements]
+        return [self.main.let(f"int64({element})", "d") for element in elements]
 
     def in_memory(self, value: Value) -> Value:
         """Return the value with an address, written to memory first if it had none."""

@@ -106,11 +106,11 @@ def literal(value: Any, dtype: str) -> str:
     if dtype == "bool":
         return str(bool(value))
     if dtype not in FLOATS:
-        return str(int(value)) if dtype == "int64" else f"np.{dtype}({int(value)})"
+        return str(int(value)) if dtype == "int64" else f"{dtype}({int(value)})"
     number = float(value)
     text = repr(number) if math.isfinite(number) else f"math.{abs(number)}" if number >= 0 else "-math.inf"
     text = "math.nan" if math.isnan(number) else text
-    return text if dtype == "float64" else f"np.{dtype}({text})"
+    return text if dtype == "float64" else f"{dtype}({text})"
 
 
 def cast(operand: Operand, dtype: str) -> str:
@@ -118,7 +118,7 @@ def cast(operand: Operand, dtype: str) -> str:
     expression, have = operand
     if have == dtype:
         return expression
-    return f"({expression} != 0)" if dtype == "bool" else f"np.{dtype}({expression})"
+    return f"({expression} != 0)" if dtype == "bool" else f"{dtype}({expression})"
 
 
 def write(block: Block, op: Any, operands: Sequence[Operand], dtypes: Sequence[str]) -> list[Operand]:
@@ -202,9 +202,9 @@ def expression(block: Block, op: Any, operands: Sequence[Operand], dtype: str) -
     if name not in table:
         raise Unsupported(f"scalar operation {op} on {dtype}")
     names = [block.let(cast(operand, dtype)) for operand in operands]
-    result = chained(block, table[name], names, f"np.{dtype}")
+    result = chained(block, table[name], names, f"{dtype}")
     # Numba computes integers narrower than 64 bits in 64
-    return f"np.{dtype}({result})" if dtype in SUPPORTED[1:] and dtype not in FLOATS else result
+    return f"{dtype}({result})" if dtype in SUPPORTED[1:] and dtype not in FLOATS else result
 
 
 def chained(block: Block, template: str, names: Sequence[str], constructor: str) -> str:

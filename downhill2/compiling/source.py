@@ -197,4 +197,4 @@ def read(pointer: str, dtype: str, index: str) -> str:
 
 def stored(expression: str, dtype: str) -> str:
     """Return the expression as it is written to memory."""
-    return f"np.uint8({expression})" if dtype == "bool" else expression
+    return f"uint8({expression})" if dtype == "bool" else expression

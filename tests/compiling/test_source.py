@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from downhill2.compiling.assemble import TYPES
 from downhill2.compiling.plan import Workspace
 from downhill2.compiling.scalars import literal
 from downhill2.compiling.source import Block, Kernel, is_atom
@@ -65,12 +66,12 @@ def test_sizes_found_equal_have_one_name() -> None:
 def test_a_literal_is_its_number(number: float, dtype: str) -> None:
     import math
 
-    value = eval(literal(np.dtype(dtype).type(number), dtype), {"np": np, "math": math})
+    value = eval(literal(np.dtype(dtype).type(number), dtype), {**TYPES, "math": math})
     np.testing.assert_array_equal(np.dtype(dtype).type(value), np.dtype(dtype).type(number))
 
 
 @pytest.mark.parametrize(
-    ("value", "dtype", "text"), [(True, "bool", "True"), (3, "int64", "3"), (3, "uint8", "np.uint8(3)")]
+    ("value", "dtype", "text"), [(True, "bool", "True"), (3, "int64", "3"), (3, "uint8", "uint8(3)")]
 )
 def test_literals_of_whole_numbers(value: int, dtype: str, text: str) -> None:
     assert literal(value, dtype) == text
