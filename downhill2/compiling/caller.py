@@ -107,7 +107,7 @@ class Turn(Frame):
         layout = function.layout
         super().__init__(layout, function.inputs)
         self._kernel, self._objects = function.kernel, [None] * len(layout.passed)
-        self._results: list[Any] = []
+        self._cells, self._results = cells, list[Any]()
         self._in_place = {i for k, i in updates.items() if layout.returns[k] == ("input", i)}
         self._large = [k for k, buffer in enumerate(self.buffers) if buffer.nbytes > SMALL]
         moving = {k: cells[i] for k, i in updates.items() if i not in self._in_place}
@@ -122,11 +122,20 @@ class Turn(Frame):
             return partial(self.buffers.__getitem__, k) if k in self._large else self.buffers[k].copy
         return partial((self.used if kind == "input" else self._results).__getitem__, k)
 
+    def bind(self, index: int, array: Any) -> None:
+        """Take a new array for an input; a value that cannot be changed where it is moves."""
+        super().bind(index, array)
+        if index in self.layout.passed:
+            self._objects[self.layout.passed.index(index)] = array
+        elif index in self._in_place and self.seen[index] is None:
+            self._cells[index][0] = self.seen[index] = self.used[index]
+
     def run(self) -> list[Any]:
         """Call compiled code, put new values into cells, and return the other outputs."""
         for index, cell, array in self._bound:
             if cell[0] is not array:
-                self._take(index, cell)
+                self.rebind(index, cell[0])
+                self._bound[index] = index, cell, self.seen[index]
         for k in self._large:
             self.buffers[k] = fresh = memory.apart(*self.layout.outputs[k])
             self.table[self.output_at[k]] = private.pointer(fresh)
@@ -138,14 +147,6 @@ class Turn(Frame):
         values = [read() for read in self._returned]
         self._results.clear()  # they may be large
         return values
-
-    def _take(self, index: int, cell: list[Any]) -> None:
-        self.rebind(index, cell[0])
-        if index in self.layout.passed:
-            self._objects[self.layout.passed.index(index)] = cell[0]
-        elif index in self._in_place and self.seen[index] is None:
-            cell[0] = self.seen[index] = self.used[index]  # from now on the value is where it can be changed
-        self._bound[index] = index, cell, self.seen[index]
 
 
 class PlainTurn:
