@@ -164,7 +164,7 @@ def test_tuning_stands_on_the_optimizer(module):
 
 @pytest.mark.parametrize("module", [m for m in MODULES if room(m) == "integrations"])
 def test_integrations_stand_on_the_optimizer(module):
-    assert not outside(module, *GROUND, "base", "fitting", "plugin")
+    assert not outside(module, *GROUND, "base", "fitting", "plugin", "schedules")
 
 
 @pytest.mark.parametrize("module", ["first_order", "adaptive"])

@@ -10,6 +10,7 @@ import pytest
 
 import downhill2
 from downhill2 import NonFiniteError, schedules
+from downhill2.integrations.pymc import _end
 
 pytestmark = [
     pytest.mark.extras,
@@ -62,6 +63,61 @@ def close(found, expected, tolerance):
 
 def falling(rate, updates):
     return {"learning_rate": schedules.Cosine(rate, updates), "max_updates": updates, "validate_every": None}
+
+
+# -- without settings
+
+
+def test_the_point_is_that_of_find_map_and_the_run_ends_where_it_has_settled(pm, levels):
+    seen = []
+    found = downhill2.pymc.find_MAP(model=levels, callbacks=[lambda opt, record: seen.append(record.updates)])
+    close(found, best_point(pm, levels), 1e-4)
+    assert 200 <= max(seen) <= 2000
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Make fewer updates at most: one takes long in the mode of the tests."""
+    monkeypatch.setattr("downhill2.integrations.pymc.MOST", 1500)
+
+
+def test_a_value_far_away_is_found_within_the_limit(pm, short):
+    data = np.random.default_rng(0).normal(45, 5, size=20)
+    with pm.Model() as model:
+        pm.Normal("x", pm.Normal("center", 0, 100), pm.HalfNormal("spread", 100), observed=data)
+    seen = []
+    found = downhill2.pymc.find_MAP(model=model, callbacks=[lambda opt, record: seen.append(record.updates)])
+    close(found, best_point(pm, model), 1e-3)
+    assert max(seen) <= 1500
+
+
+def test_callbacks_that_are_none_are_refused(levels):
+    with pytest.raises(TypeError, match="callbacks must be a sequence of functions"):
+        downhill2.pymc.find_MAP(model=levels, callbacks=print)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"learning_rate": 0.1}, {"max_updates": 10_000}),
+        ({"preset": "torch"}, {"max_updates": 10_000}),
+        ({"algo": "sgd"}, {"max_updates": 10_000}),
+        ({"max_epochs": 3}, {}),
+        ({"max_seconds": 3.0}, {}),
+    ],
+    ids=str,
+)
+def test_who_sets_the_rate_or_an_end_gets_what_is_missing_of_an_end(settings, expected):
+    given = {"algo": "adam", **settings}
+    algo, before = given.pop("algo"), dict(settings)
+    assert _end(algo, given, True) == expected
+    assert given == {n: v for n, v in before.items() if n != "algo"}
+
+
+def test_batches_have_a_rate_that_falls_and_are_validated_as_ever(pm, levels):
+    settings = {}
+    assert _end("adam", settings, False) == {"max_updates": 10_000, "patience": None}
+    assert settings["learning_rate"] == schedules.Cosine(0.1, 10_000)
 
 
 # -- all data
@@ -205,9 +261,11 @@ def test_draws_repeat_with_a_seed(drawing):
     assert one.tobytes() == same.tobytes() != other.tobytes()
 
 
-def test_a_run_on_draws_must_have_a_limit(drawing):
-    with pytest.raises(ValueError, match="minimize must have an end, got validate_every=None and no limit"):
-        downhill2.pymc.find_MAP(model=drawing)
+def test_a_run_on_draws_ends_at_the_limit(drawing, monkeypatch):
+    monkeypatch.setattr("downhill2.integrations.pymc.MOST", 90)
+    seen = []
+    downhill2.pymc.find_MAP(model=drawing, callbacks=[lambda opt, record: seen.append(record)])
+    assert (seen[-1].updates, [r for r in seen if r.validated]) == (90, [])
 
 
 # -- what is refused

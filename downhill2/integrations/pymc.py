@@ -7,7 +7,7 @@ For variational inference PyMC takes an algorithm of this package as it is:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,21 @@ from pytensor.tensor.shape import Shape_i
 from .. import extras
 from ..base import Optimizer, build
 from ..fitting.settings import NAMES
+from ..running.loop import Record
+from ..schedules import Cosine
 from ..symbolic import graph
 from ..symbolic.graph import Variable
 from ..symbolic.hyper import nearest
 
 __all__ = ["Posterior", "find_MAP"]
+
+ENDS = ("max_updates", "max_epochs", "max_seconds")
+MOST = 10_000
+"""Updates to make at most, where the caller sets no end."""
+START = 0.1
+"""Where the rate of Adam then begins: in all, an unconstrained value may move by half of ``START * MOST``."""
+TOLERANCE = 1e-10
+"""Of what fraction of its magnitude the loss may still differ where it has settled."""
 
 
 class Posterior:
@@ -178,6 +188,11 @@ def find_MAP(
         Hyperparameters, and what `Optimizer.iterate` takes: ``learning_rate=``, ``batch_size=``, ``max_epochs=``,
         ``callbacks=`` ... With a fixed rate, batches leave the point restless; a schedule that falls settles it.
 
+        Without ``max_updates``, ``max_epochs`` and ``max_seconds``, at most 10 000 updates are made. If there is no
+        ``learning_rate`` either, that of Adam falls over these from 0.1 to 0 along a cosine, and the run ends earlier
+        where the density has settled: validations, 100 updates apart without `rows`, that differ by less than 1e-10 of
+        its logarithm. An unconstrained value can move by 500 then: begin nearer, by `initvals`, or set both.
+
     Returns
     -------
     dict of str to array
@@ -201,13 +216,41 @@ def find_MAP(
             point = downhill2.pymc.find_MAP(rows=["x", "y"], batch_size=64, learning_rate=0.01)
     """
     posterior = Posterior(model, rows, vars, initvals, random_seed)
-    run: dict[str, Any] = {"rng": random_seed}
+    run = {"rng": random_seed, **_end(algo, settings, posterior.data is None)}
     if posterior.updates:  # what is drawn anew each time cannot tell which point is better
         run |= {"train_batches": posterior.batches, "validate_every": None}
     run |= {name: settings.pop(name) for name in NAMES if name in settings}
     opt = build(algo, posterior.loss, posterior.params, posterior.inputs, posterior.updates, **settings)
     opt.minimize(posterior.data, **run)
     return posterior.point(include_transformed)
+
+
+def _end(algo: Any, settings: dict[str, Any], whole: bool) -> dict[str, Any]:
+    """Return what ends a run, of all data at once or of batches, for which the caller has set no end."""
+    if any(name in settings for name in ENDS):
+        return {}
+    if algo != "adam" or "learning_rate" in settings or "preset" in settings:
+        return {"max_updates": MOST}
+    settings["learning_rate"] = Cosine(START, MOST)
+    given = settings.get("callbacks", ())
+    settings["callbacks"] = [_settled(), *given] if isinstance(given, Sequence) else given  # which is refused
+    often = {"validate_every": 100} if whole else {}
+    return {"max_updates": MOST, "patience": None, **often}  # at a high rate the best may come early, and by chance
+
+
+def _settled() -> Callable[[Optimizer, Record], None]:
+    """Return the callback that stops a run when two validations in a row are the same."""
+    before = math.nan
+
+    def stop(opt: Optimizer, record: Record) -> None:
+        nonlocal before
+        if record.validated:
+            loss = record.valid["loss"]
+            if abs(loss - before) <= TOLERANCE * max(1.0, abs(loss)):
+                opt.stop("settled")
+            before = loss
+
+    return stop
 
 
 def _started(model: Any, initvals: Mapping[Any, Any] | None) -> dict[Any, Any]:
