@@ -20,7 +20,10 @@ DATA = (
 )
 GROUND = ("climate", "config", "extras", "symbolic", "compiling", "running", "data", "dataset")
 NEIGHBOURS = {"running.functions": ("compiling", "config"), "dataset": ("data",)}
-LOOP = ("running.signals", "running.saving", "running.plateau", "running.stopping", "running.loop")
+LOOP = (
+    *("running.signals", "running.saving", "running.plateau", "running.stopping"),
+    *("running.records", "running.loop"),
+)
 ALGORITHMS = (
     "sgd", "rprop", "adagrad", "rmsprop", "adadelta", "adam", "curvature", "adam_variants", "adamax", "sign",
     "belief", "mixtures", "averaged", "regret", "smorms3", "layerwise", "factored", "loss_scaled", "parameter_free",

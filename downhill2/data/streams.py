@@ -142,9 +142,8 @@ class ListFeed(PassFeed):
         """Batches without arrays are all alike."""
 
     def _stretch(self, start: int, stop: int) -> Iterator[Batch]:
-        if self.sources is None:
-            return super()._stretch(start, stop)
-        return itertools.repeat(self._batches[0], stop - start)  # all are alike
+        alike = self.sources == ()
+        return itertools.repeat(self._batches[0], stop - start) if alike else super()._stretch(start, stop)
 
     def _numbered(self, numbers: Iterable[int], position: int = 0) -> Iterator[Batch]:
         batches = self._batches
