@@ -146,9 +146,8 @@ class ListFeed(PassFeed):
         return itertools.repeat(self._batches[0], stop - start) if alike else super()._stretch(start, stop)
 
     def _numbered(self, numbers: Iterable[int], position: int = 0) -> Iterator[Batch]:
-        batches = self._batches
         for number in numbers:
-            batch = batches[number]
+            batch = self._batches[number]
             self._latest = batch[0]
             yield batch
 
