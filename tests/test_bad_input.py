@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import numpy as np
 import pytensor
@@ -466,3 +467,38 @@ def test_values_that_do_not_fit_are_refused_and_no_parameter_changes(targets, ki
 def test_what_needs_a_loss_says_so():
     message = "loss must be given for this, got none; make it by SGD(loss, ...) or build"
     assert_refused(ValueError, message, lambda: downhill2.SGD().minimize(max_epochs=1))
+
+
+def _fitted(**settings):
+    w = pytensor.shared(np.ones(2), name="w")
+    downhill2.minimize((w**2).sum(), None, algo="sgd", max_updates=1, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"learning_rate": downhill2.schedules.Cosine},
+            "learning_rate must be a schedule, got the class Cosine; call it to make one",
+        ),
+        (
+            {"callbacks": [downhill2.trackers.CSV]},
+            "callbacks must be functions or objects, got the class CSV; call it to make one",
+        ),
+        ({"checkpoint": 3}, "checkpoint must be a path, got 3"),
+        ({"history": ["a"]}, r"history must be a path, got \['a'\]"),
+    ],
+    ids=str,
+)
+def test_a_class_in_place_of_its_object_and_a_path_that_is_none_are_named(settings, message):
+    with pytest.raises(TypeError, match=message):
+        _fitted(**settings)
+
+
+def test_an_error_in_a_schedule_tells_which_it_is():
+    with pytest.raises(TypeError, match="cannot be converted to Python float") as raised:
+        _fitted(learning_rate=lambda n: math.exp(-n))
+    [note] = raised.value.__notes__
+    assert note.startswith(
+        "raised by the schedule of learning_rate, a function of a symbolic count: use pytensor.tensor"
+    )

@@ -62,6 +62,9 @@ class Saving:
 
     def __post_init__(self) -> None:
         self.every()
+        for name in ("checkpoint", "history"):
+            if not isinstance(getattr(self, name), str | os.PathLike | None):
+                raise TypeError(f"{name} must be a path, got {getattr(self, name)!r}")
         if not any(self.resume is allowed or self.resume == allowed for allowed in RESUME):
             raise ValueError(f"resume must be False, True, 'auto' or 'params', got {self.resume!r}")
         if self.resume and self.checkpoint is None:
@@ -179,6 +182,8 @@ def _callbacks(given: Any) -> tuple[Callable[[Any, Record], None], ...]:
         raise TypeError(f"callbacks must be a sequence of functions, got {given!r}; put a single one in a list")
     callbacks = tuple(given)
     for f in callbacks:
+        if isinstance(f, type):
+            raise TypeError(f"callbacks must be functions or objects, got the class {f.__name__}; call it to make one")
         if not callable(f):
             raise TypeError(f"callbacks must be functions of an optimizer and a Record, got {f!r}")
     return callbacks

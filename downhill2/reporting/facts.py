@@ -120,7 +120,7 @@ def known_of(source: Any) -> Facts:
     else:
         raise TypeError(f"source must be an Optimizer, a History or the path of a run, got {source!r}")
     if not len(facts.history):
-        raise ValueError(f"source must have records of a run, got {source!r}, whose history is empty")
+        raise ValueError(f"source must have records of a run, got {source!r}, whose history is empty; run it first")
     return facts
 
 

@@ -287,11 +287,19 @@ class Hyperparameters(Mapping[str, Any]):
         ):
             return old  # the same graph, nothing to compile
         scheduled = callable(value) and not graph.is_variable(value)
-        return self._symbolic(d, name, self._scheduled(value) if scheduled else value, value)
+        return self._symbolic(d, name, self._scheduled(name, value) if scheduled else value, value)
 
-    def _scheduled(self, schedule: Any) -> Any:
+    def _scheduled(self, name: str, schedule: Any) -> Any:
+        if isinstance(schedule, type):
+            raise TypeError(f"{name} must be a schedule, got the class {schedule.__name__}; call it to make one")
         at = getattr(schedule, "at", None)  # of `downhill2.schedules`; any other function counts updates
-        return schedule(self.count) if at is None else at(self.count, self.epochs)
+        try:
+            return schedule(self.count) if at is None else at(self.count, self.epochs)
+        except Exception as error:
+            error.add_note(
+                f"raised by the schedule of {name}, a function of a symbolic count: use pytensor.tensor in it"
+            )
+            raise
 
     def _symbolic(self, d: Hyper, name: str, value: Any, source: object) -> Given:
         if graph.is_variable(value):
