@@ -281,6 +281,8 @@ def generator(rng: Any, name: str) -> tuple[np.random.Generator, str]:
         return rng, ""
     if isinstance(rng, np.random.RandomState):
         return np.random.Generator(rng._bit_generator), ""
+    if rng is not None and not hasattr(type(rng), "__index__"):
+        raise TypeError(f"rng must be an integer or a random generator of NumPy, got {rng!r}")
     if rng is not None:
         return np.random.default_rng(whole_number("rng", rng, 0)), ""
     seed = int(np.random.SeedSequence().entropy) & 0xFFFFFFFF  # type: ignore[arg-type]

@@ -421,7 +421,7 @@ def test_data_whose_first_batches_weigh_nothing_cannot_be_averaged(compiling_aga
         ({"batch_size": 2.5}, TypeError, "batch_size must be an integer, got 2.5"),
         ({"train_batches": 0}, ValueError, "iteration_size must be at least 1, got 0"),
         ({"shuffle": "row"}, ValueError, "shuffle must be 'rows', 'batches' or False, got 'row'"),
-        ({"rng": "seed"}, TypeError, "rng must be an integer, got 'seed'"),
+        ({"rng": "seed"}, TypeError, "rng must be an integer or a random generator of NumPy, got 'seed'"),
         (
             {"validate_every": None, "max_epochs": None},
             ValueError,
@@ -502,3 +502,11 @@ def test_an_error_in_a_schedule_tells_which_it_is():
     assert note.startswith(
         "raised by the schedule of learning_rate, a function of a symbolic count: use pytensor.tensor"
     )
+
+
+@pytest.mark.parametrize(("name", "near"), [("param", "params"), ("parmas", "params"), ("algos", "algo")])
+def test_a_misspelt_selection_of_a_group_is_told_from_a_setting(name, near):
+    w = pytensor.shared(np.ones(2), name="w")
+    message = rf"groups\[0\] has no setting '{name}'; did you mean '{near}'\?"
+    with pytest.raises(TypeError, match=message):
+        downhill2.build("sgd", (w**2).sum(), groups=[{name: w}])

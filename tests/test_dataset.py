@@ -446,7 +446,7 @@ def test_frames_and_sparse_matrices_have_their_rows_along_axis_0(form):
         ({"iteration_size": "3"}, TypeError, "iteration_size must be an integer, got '3'"),
         ({"axis": 0.0}, TypeError, "axis must be an integer, got 0.0"),
         ({"rng": -1}, ValueError, "rng must be at least 0, got -1"),
-        ({"rng": "seed"}, TypeError, "rng must be an integer, got 'seed'"),
+        ({"rng": "seed"}, TypeError, "rng must be an integer or a random generator of NumPy, got 'seed'"),
         ({"shuffle": True}, ValueError, "shuffle must be 'rows', 'batches' or False, got True"),
         ({"shuffle": 0}, ValueError, "shuffle must be 'rows', 'batches' or False, got 0"),
         ({"shuffle": "cols"}, ValueError, "shuffle must be 'rows', 'batches' or False, got 'cols'"),

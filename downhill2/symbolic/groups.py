@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -66,6 +67,9 @@ class Groups:
         if "groups" in settings:
             raise TypeError(f"groups[{index}] must not have groups of its own, got {settings['groups']!r}")
         algo = settings.pop("algo", None)
+        for name in settings:
+            if near := difflib.get_close_matches(name, ["params", "algo"], 1, 0.8):
+                raise TypeError(f"groups[{index}] has no setting {name!r}; did you mean {near[0]!r}?")
         rule = make(algo, settings)
         if rule.context.joined:
             raise ValueError(f"groups[{index}] must have an algorithm that no other group has, got {algo!r} again")
