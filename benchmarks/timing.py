@@ -146,23 +146,24 @@ class Contest:
         goal: float | None = None,
         limit: str = "",
         against: str = "",
-        minus: float = 0.0,
+        beyond: str = "",
         note: str = "",
     ) -> Row:
-        """Compare two contenders; `minus` is taken from the ratio."""
+        """Compare two contenders, or what the first takes beyond a third with the second."""
         against = against or theirs
-        missing = next((n for n in (ours, theirs) if n not in self.times), None)
+        missing = next((n for n in (ours, theirs, beyond or ours) if n not in self.times), None)
         if missing:
             return Row(what, against, goal=goal, note=f"{missing}: {self.reasons.get(missing, 'not timed')}")
         a, b = self.times[ours], self.times[theirs]
-        low, high = np.quantile(a / b, [0.25, 0.75]) - minus
+        base = self.times[beyond] if beyond else np.zeros_like(a)
+        low, high = np.quantile((a - base) / b, [0.25, 0.75])
         return Row(
             what,
             against,
-            float(np.median(a) / np.median(b) - minus),
+            float((np.median(a) - np.median(base)) / np.median(b)),
             float(low),
             float(high),
-            float(a.min() / b.min() - minus),
+            float((a.min() - base.min()) / b.min()),
             goal,
             ours=float(np.median(a)),
             theirs=float(np.median(b)),

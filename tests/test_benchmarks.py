@@ -72,7 +72,7 @@ def test_ratios_are_those_of_the_medians_and_minima():
     assert row.low <= row.high
     assert row.reached is False
     assert row.limit == row.theirs
-    excess = contest.row("sleep", "slow", "fast", minus=1.0)
+    excess = contest.row("sleep", "slow", "fast", beyond="fast")
     assert excess.value == pytest.approx(row.value - 1)
     assert excess.reached is None
 

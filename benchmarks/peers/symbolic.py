@@ -128,6 +128,17 @@ def bare(problem: Problem, check: str = "gradients") -> Contender:
     return stepping(step, problem.batches, values(opt.params), lambda monitors: float(monitors[0]))
 
 
+def called_by_pytensor(problem: Problem) -> Contender:
+    """The same step compiled by PyTensor's own linker, and called as PyTensor calls its functions."""
+    generated, downhill2.config.generated = downhill2.config.generated, False
+    try:
+        contender = bare(problem)
+        contender.advance(1)
+    finally:
+        downhill2.config.generated = generated
+    return contender
+
+
 def old_design(problem: Problem) -> Contender:
     """The old downhill's: state and clock for each parameter, literals in the graph, one checked call a batch."""
     inputs, params, loss = symbols(problem)
