@@ -14,6 +14,7 @@ from ..running.loop import Pair, Record, Run
 from ..running.plateau import ReduceOnPlateau
 from ..running.stopping import Progress
 from ..running.windows import Windows
+from ..symbolic import graph
 from ..symbolic.graph import Variable
 from . import callbacks
 from .archive import Archive
@@ -73,6 +74,7 @@ class Session:
         self._train, self._valid, self._history, self._owner = train, valid, history, owner
         self._faults = Faults(settings.guard, fit, train, self._go_back)
         self._best, self._display = fit.no_best(), display
+        self._epochs = graph.cell(fit.rule.context.epochs)
         self._archive = Archive(fit, settings, train, self._best, history, self._monitors.values())
         # not before: a run that is refused leaves those of the one before
         fit.best, fit.data = self._best, train.signature()
@@ -124,7 +126,7 @@ class Session:
         return averages(self._fit.evaluation(self._valid, self._monitors), list(self._monitors), self._valid)
 
     def _tick(self) -> None:
-        epochs = self._fit.rule.context.epochs.get_value(borrow=True)
+        epochs = self._epochs[0]
         epochs[()] = epochs.item() + 1  # in its place and by no ufunc: either would cost more than the rest of a tick
 
     def _numbers(self) -> dict[str, float]:

@@ -161,7 +161,7 @@ class Run:
 
     def _turn(self) -> Record | None:
         """Run one epoch; None when the run is over."""
-        with self._signals.standing():
+        with self._signals:  # `standing`, at every epoch
             if not self._begun:
                 self._begin()
             if self._why is None:
@@ -208,7 +208,7 @@ class Run:
         why = self._reason() if p.is_open else None  # of a run that goes on
         while not p.ended and why is None:
             before, p.ended = p.updates, self._advance()
-            if self._is_save_due(before):
+            if self._save is not None and self._is_save_due(before):
                 self._note_save()
                 self._save_once()
             why = self._reason()

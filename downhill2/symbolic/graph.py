@@ -214,9 +214,15 @@ def evaluate(x: Variable) -> float:
     return reader({"": x})()[""]
 
 
+def cell(variable: Variable) -> list[Any]:
+    """Return the list of one element where a shared variable keeps its value, whatever that comes to be."""
+    found: list[Any] = variable.container.storage
+    return found
+
+
 def reader(variables: Mapping[str, Variable]) -> Callable[[], dict[str, float]]:
     """Return what reads the present values of symbolic scalars without inputs, by name; quick when called again."""
-    cells: dict[str, list[Any]] = {n: v.container.storage if is_shared(v) else [None] for n, v in variables.items()}
+    cells: dict[str, list[Any]] = {n: cell(v) if is_shared(v) else [None] for n, v in variables.items()}
     others = [n for n, v in variables.items() if not is_shared(v)]
     mode = pytensor.compile.mode.Mode("py", "fast_compile")
     compute = pytensor.function([], [variables[n] for n in others], mode=mode) if others else None
@@ -236,6 +242,7 @@ __all__ = [
     "all_finite",
     "assign",
     "cast",
+    "cell",
     "describe",
     "evaluate",
     "explicit_inputs",
