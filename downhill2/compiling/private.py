@@ -82,10 +82,24 @@ def compiled(
         boundscheck=False,
         pipeline_class=Pipeline,
     )
-    resolve = made.get_call_template
-    # else Numba compiles a copy for each combination of sizes that stand in a call
-    made.get_call_template = lambda args, kws: resolve([types.unliteral(a) for a in args], kws)
+    made.get_call_template = _looked_up_once(made.get_call_template)
     return made
+
+
+def _looked_up_once(resolve: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what finds the compiled form for types of arguments; what :func:`compiled` returns is called by position.
+
+    Numba would compile a copy for each combination of sizes that stand in a call, and look anew at every call.
+    """
+    found: dict[Any, Any] = {}
+
+    def look_up(args: Any, kws: Any) -> Any:
+        kinds = tuple(map(types.unliteral, args))
+        if kinds not in found:
+            found[kinds] = resolve(kinds, kws)
+        return found[kinds]
+
+    return look_up
 
 
 def address_of(function: Any) -> int:
