@@ -49,7 +49,7 @@ def pytest_runtest_protocol(item):
 @pytest.fixture
 def own_algorithms(monkeypatch):
     """The registry with what the package has, whatever test modules have added; put back afterwards."""
-    own = {n: c for n, c in Optimizer.registry.items() if c.__module__.startswith("downhill2.")}
+    own = {n: c for n, c in Optimizer.registry.items() if c.__module__.startswith("downhill2.algorithms.")}
     monkeypatch.setattr(Optimizer, "registry", own)
     return own
 

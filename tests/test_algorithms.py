@@ -60,7 +60,7 @@ def run(case: Case, dtype: str):
 
 
 def test_every_algorithm_of_the_package_is_in_the_table():
-    ours = {name for name, algo in Optimizer.registry.items() if algo.__module__.startswith("downhill2.")}
+    ours = {name for name, algo in Optimizer.registry.items() if algo.__module__.startswith("downhill2.algorithms.")}
     assert ours == {case.algo for case in CASES}
 
 

@@ -28,7 +28,7 @@ EXAMPLES = examples()
 
 
 def test_every_algorithm_has_an_example():
-    built_in = [c for c in downhill2.Optimizer.registry.values() if c.__module__.startswith("downhill2.")]
+    built_in = [c for c in downhill2.Optimizer.registry.values() if c.__module__.startswith("downhill2.algorithms.")]
     assert len(built_in) >= 8
     assert {f"{c.__module__}.{c.__qualname__}" for c in built_in} <= EXAMPLES.keys()
 

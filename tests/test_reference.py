@@ -12,7 +12,7 @@ import pytest
 import downhill2
 
 ROOT = Path(__file__).parents[1]
-OWN = [c for c in downhill2.Optimizer.registry.values() if c.__module__.startswith("downhill2.")]
+OWN = [c for c in downhill2.Optimizer.registry.values() if c.__module__.startswith("downhill2.algorithms.")]
 
 
 @pytest.fixture

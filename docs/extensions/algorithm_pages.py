@@ -19,7 +19,7 @@ def own_algorithms() -> dict[str, type[downhill2.Optimizer]]:
     """Return the algorithms of the package by their registered name."""
     downhill2.list_algorithms()  # imports them all
     registry = downhill2.Optimizer.registry
-    return {n: c for n, c in sorted(registry.items()) if c.__module__.startswith("downhill2.")}
+    return {n: c for n, c in sorted(registry.items()) if c.__module__.startswith("downhill2.algorithms.")}
 
 
 def table(header: list[str], rows: list[list[str]]) -> list[str]:
