@@ -113,6 +113,10 @@ def test_every_public_name_is_there_and_documented():
     assert all(part.isdigit() for part in downhill2.__version__.split("."))
 
 
+def test_completion_offers_what_is_imported_later_too():
+    assert {*downhill2.__all__, "find_learning_rate", "plots", "pymc", "sklearn", "trackers"} <= {*dir(downhill2)}
+
+
 def test_no_public_function_has_the_name_of_a_module():
     package = downhill2.__path__
     modules = {module.name for module in pkgutil.iter_modules(package)}

@@ -124,3 +124,14 @@ def test_what_others_read_is_written(read: Callable[[Any], list[Any]]) -> None:
     gate = pt.all(pt.isfinite(g))
     values = [np.linspace(1, 2, N, dtype="f"), np.ones(N, "f")]
     assert_equal_to_python([p, m], [*read(g), pt.switch(gate, m + g * p, p)], values, 1e-5)
+
+
+def test_a_loop_that_would_only_compute_such_elements_is_left_out() -> None:
+    def make() -> Any:
+        p, q, m = (shared(np.linspace(0, 1, N), name) for name in "pqm")
+        g, finite = together(lambda p, q: [p - 1, ~ps.isinf(q * 2)], p, q)
+        gate = pt.all(finite)
+        new = together(lambda ok, p, m, g: [ps.switch(ok, p * 2, p), ps.switch(ok, m * g, m)], gate[None], p, m, g)
+        return [gate], list(zip([p, m], new, strict=True))
+
+    assert run(make).layout.workspace == 0
