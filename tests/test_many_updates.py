@@ -282,12 +282,28 @@ def test_where_a_private_name_is_gone_updates_are_made_one_by_one(monkeypatch, c
 
 
 @native
-def test_updates_that_exchange_variables_are_made_one_by_one(caplog):
+def exchange(dtype):
+    """Return two shared variables and a step that exchanges them."""
+    p, q = (pytensor.shared(np.array([k, k], dtype), name=f"p{k}", shape=(2,)) for k in (1.0, 2.0))
+    step = pytensor.function([], [pt.constant(0.0), pt.constant(True)], updates={p: q, q: p}, mode=fast_mode())
+    return p, q, step
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_updates_may_exchange_variables(count):
+    p, q, step = exchange("float32")
+    stretch = Stretch((), 0, np.zeros(count, int), None, np.ones(count))
+    many_module.many(step, (), 0, count)(stretch, np.zeros(2), np.zeros(count))
+    assert [p.get_value()[0], q.get_value()[0]] == ([2, 1] if count % 2 else [1, 2])
+
+
+def test_updates_that_exchange_variables_without_loops_are_made_one_by_one(caplog):
     caplog.set_level(logging.INFO, "downhill2")
-    p, q = (pytensor.shared(np.array([k, k]), name=f"p{k}", shape=(2,)) for k in (1.0, 2.0))
-    step = pytensor.function([], [p.sum() * 0, pt.constant(True)], updates={p: q, q: p}, mode=fast_mode())
+    p, q, step = exchange("float16")
     assert many_module.many(step, (), 0, 2) is None
     assert "ValueError: function must not give one input the value of another" in caplog.text
+    step()
+    assert [p.get_value()[0], q.get_value()[0]] == [2, 1]
 
 
 def test_what_was_not_generated_makes_no_many_updates():

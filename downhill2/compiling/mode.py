@@ -8,7 +8,7 @@ from pytensor.compile.mode import Mode, get_mode
 from pytensor.link.numba.linker import NumbaLinker
 
 from .linker import FunctionLinker
-from .rewrites import BEFORE_FUSION, ElementwiseUpdates
+from .rewrites import BEFORE_FUSION, IN_PLACE, IN_PLACE_NAMES, ElementwiseUpdates, InPlace
 
 # Rewrites of PyTensor 3.3 that melt nodes together for its own kernels; we have loops for each node.
 EXCLUDED = ("fuse_indexed_into_elemwise", "inline_symbolic_for_fusion", "merge_inlined_symbolic")
@@ -51,4 +51,6 @@ def fast_mode(base: Any = None, *, fused: bool = True, products: bool = True, pa
     if not fused:
         return base
     rewrites = base.provided_optimizer.excluding(*EXCLUDED).register((ElementwiseUpdates(), BEFORE_FUSION))
+    if rewrites.exclude.isdisjoint(IN_PLACE_NAMES) and not rewrites.include.isdisjoint(IN_PLACE_NAMES):
+        rewrites = rewrites.excluding("inplace_elemwise").register((InPlace(), IN_PLACE))
     return Mode(FunctionLinker(products=products, parallel=parallel), rewrites)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from heapq import heapify, heappop, heappush
 from typing import Any
 
+from pytensor.graph.basic import Apply, Constant
+from pytensor.graph.destroyhandler import DestroyHandler, inplace_candidates
 from pytensor.graph.fg import Output
 from pytensor.graph.rewriting.basic import GraphRewriter
 from pytensor.scalar import identity
@@ -14,6 +19,12 @@ from .values import SUPPORTED
 
 BEFORE_FUSION = 48.5
 """A position in PyTensor's sequence of rewrites, where it melts elementwise operations together at 49."""
+
+IN_PLACE = 50.5
+"""A position in that sequence, where PyTensor lets elementwise operations work in place."""
+
+IN_PLACE_NAMES = {"fast_run", "inplace", "inplace_elemwise", "inplace_elemwise_opt", "inplace_elemwise_optimizer"}
+"""What that rewrite is known by."""
 
 same_elements = Elemwise(identity)
 
@@ -33,6 +44,127 @@ class ElementwiseUpdates(GraphRewriter):  # type: ignore[misc]  # PyTensor has n
                 ends = [(node, i) for node, i in fgraph.clients[new] if node.op == Output(position)]
                 for node, i in ends:
                     fgraph.change_node_input(node, i, same_elements(new), reason=type(self).__name__)
+
+
+class InPlace(GraphRewriter):  # type: ignore[misc]
+    """Let elementwise operations write over an input that nothing reads after them.
+
+    PyTensor changes one node after another, and each time looks for cycles in the whole graph. Here one order of the
+    nodes is fixed before: what is overwritten by the last that reads it, in that order, makes no cycle.
+    """
+
+    def add_requirements(self, fgraph: Any) -> None:
+        """Have the graph keep nodes that overwrite a variable behind all others that read it."""
+        fgraph.attach_feature(DestroyHandler())
+
+    def apply(self, fgraph: Any) -> None:
+        """Rewrite a graph."""
+        nodes = _late_updates(fgraph)
+        memory = _Memory(fgraph, nodes)
+        changes = []
+        for position, node in enumerate(nodes):
+            if isinstance(node.op, Elemwise) and not node.op.destroy_map:
+                over = memory.overwritten(node, position)
+                if over:
+                    changes.append((node, {i: node.inputs.index(variable) for i, variable in over.items()}))
+        pairs: list[tuple[Any, Any]] = []
+        # from the last to the first: a new node reads the old outputs of those before it, which are replaced after it
+        for node, places in reversed(changes):
+            op = type(node.op)(node.op.scalar_op, places)
+            new = Apply(op, node.inputs, [output.clone() for output in node.outputs])
+            pairs += zip(node.outputs, new.outputs, strict=True)
+        fgraph.replace_all_validate(pairs, reason=type(self).__name__)
+
+
+class _Memory:
+    """Who reads which memory last, and which may be overwritten.
+
+    Parameters
+    ----------
+    fgraph
+        The graph.
+    nodes
+        Its nodes, in an order that will do.
+    """
+
+    def __init__(self, fgraph: Any, nodes: Sequence[Any]) -> None:
+        self._viewed: dict[Any, Any] = {}
+        self._last: dict[Any, int] = {}
+        self._kept: set[Any] = set()
+        for position, node in enumerate(nodes):
+            self._last.update((self._root(variable), position) for variable in node.inputs)
+            for output, (source, *_) in node.op.view_map.items():
+                self._viewed[node.outputs[output]] = self._root(node.inputs[source])
+            self._keep(node.inputs[source] for source, *_ in node.op.destroy_map.values())
+        self._keep(fgraph.outputs)
+        free = set(inplace_candidates(fgraph, fgraph.inputs))
+        self._keep(variable for variable in fgraph.inputs if variable not in free)
+        updates = fgraph.update_mapping or {}
+        self._home = {variable: variable for variable in fgraph.inputs}
+        # other outputs have none: in the memory of an input they would be copied
+        self._goal: dict[Any, Any] = dict.fromkeys(fgraph.outputs)
+        self._goal.update((fgraph.outputs[output], fgraph.inputs[i]) for output, i in updates.items())
+
+    def overwritten(self, node: Any, position: int) -> dict[int, Any]:
+        """Return over which variable each output of an elementwise node is to be written, by its index."""
+        roots = Counter(map(self._root, node.inputs))
+        free = [v for v in node.inputs if roots[self._root(v)] == 1 and self._free(v, position)]
+        # those that have a place of their own choose first
+        choosing = sorted(enumerate(node.outputs), key=lambda pair: self._goal.get(pair[1]) is None)
+        over = {}
+        for index, output in choosing:
+            fitting = [v for v in free if v.type == output.type and self._suits(v, output)]
+            if fitting:
+                best = over[index] = max(fitting, key=lambda v: v in self._home)
+                free.remove(best)
+                self._kept.add(self._root(best))
+                if best in self._home:
+                    self._home[output] = self._home[best]
+        return over
+
+    def _suits(self, variable: Any, output: Any) -> bool:
+        home = self._home.get(variable)
+        return output not in self._goal or home is None or home is self._goal[output]
+
+    def _free(self, variable: Any, position: int) -> bool:
+        root = self._root(variable)
+        constant = isinstance(root, Constant) or getattr(root.tag, "indestructible", False)
+        return self._last[root] == position and root not in self._kept and not constant
+
+    def _root(self, variable: Any) -> Any:
+        return self._viewed.get(variable, variable)
+
+    def _keep(self, variables: Iterable[Any]) -> None:
+        self._kept.update(map(self._root, variables))
+
+
+def _late_updates(fgraph: Any) -> list[Any]:
+    """Return the nodes in an order that has updates as late as can be, and elementwise ones late: they overwrite."""
+    updated = {fgraph.outputs[i] for i in fgraph.update_mapping or {}}
+    nodes = list(fgraph.toposort())
+    before = {node: {v.owner for v in node.inputs if v.owner is not None} for node in nodes}
+    for node, others in fgraph.orderings().items():
+        before[node].update(others)
+    after: dict[Any, list[Any]] = {node: [] for node in nodes}
+    for node, others in before.items():
+        for other in others:
+            after[other].append(node)
+    urgency = {
+        node: (not updated.isdisjoint(node.outputs), isinstance(node.op, Elemwise), position)
+        for position, node in enumerate(nodes)
+    }
+    waiting = {node: len(others) for node, others in before.items()}
+    ready = [(urgency[node], node) for node in nodes if not waiting[node]]
+    heapify(ready)
+    order = []
+    while ready:
+        _, node = heappop(ready)
+        order.append(node)
+        for other in after[node]:
+            waiting[other] -= 1
+            if not waiting[other]:
+                heappush(ready, (urgency[other], other))
+    return order
 
 
 def _has_loops(variable: Any) -> bool:
