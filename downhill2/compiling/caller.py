@@ -12,6 +12,7 @@ import numpy as np
 
 from . import memory, private
 from .assemble import assemble
+from .garbage import uncollected
 from .linker import log_fallback
 from .plan import ALIGNMENT
 from .program import Layout, Program
@@ -220,6 +221,7 @@ class GeneratedFunction:
             raise ValueError("function must run as it was generated")
         return private.address_of(self.kernel)
 
+    @uncollected()
     def _compile(self, objects: Sequence[Any]) -> None:
         """Compile now, so that a failure is known before anything has run."""
         if self._compiled:

@@ -12,6 +12,7 @@ import pytensor.tensor as pt
 
 from .. import climate, config
 from ..compiling import backends
+from ..compiling.garbage import uncollected
 from ..compiling.jax_step import DeviceStep
 from ..dataset import Dataset
 from ..running.functions import Best, Compiled, averages, compiled, mode
@@ -66,6 +67,7 @@ class Fit:
         new = pipeline.update(self.rule, self.source().measured, layout, gate)
         return new | Accumulate(self.rule.context).emptied(self.moving) if self.accumulates else new
 
+    @uncollected()
     def alone(self) -> dict[Variable, Variable]:
         """Return the updates that a function of the caller is to make."""
         if self.accumulates:
@@ -143,7 +145,7 @@ class Fit:
         if key not in self._functions:
             self.check()
             self._log_compilation()
-            with self.busy("compiling the training step"):
+            with self.busy("compiling the training step"), uncollected():
                 self._functions[key] = halves(self, feed, check) if self.accumulates else self._step(feed, check)
         return renewed(self._functions[key])
 
@@ -172,7 +174,7 @@ class Fit:
         if key not in self._functions:
             logger.info("compiling the evaluation")
             outputs = graph.replaced(list(monitors.values()), evaluated)
-            with self.busy("compiling the evaluation"):
+            with self.busy("compiling the evaluation"), uncollected():
                 self._functions[key] = compiled(feed, outputs, {}, backend=self.backend)
         return renewed(self._functions[key])
 
