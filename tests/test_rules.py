@@ -132,6 +132,16 @@ def test_a_missing_or_misspelt_state_is_an_error_that_lists_both(returned):
     )
 
 
+@pytest.mark.parametrize("wrap", [lambda g: g, lambda g: (g,), lambda g: (g, g), lambda g: None])
+def test_what_is_no_direction_with_its_states_is_an_error_that_says_so(wrap):
+    class Wrong(Optimizer):
+        def direction(self, param, grad):
+            return wrap(grad)
+
+    with pytest.raises(TypeError, match=r"Wrong\.direction must return a pair, the direction and a dict of new states"):
+        Wrong((shared([1.0], name="w") ** 2).sum()).get_updates()
+
+
 def test_a_rule_made_without_a_loss_is_just_its_hyperparameters():
     rule = downhill2.Adam(learning_rate=0.01)
     assert rule.hyper["learning_rate"] == 0.01

@@ -130,8 +130,7 @@ class Rule:
             self._batch = {n: _for_bundle(batch[n], bundle) for n in self.needs}
             states = self.states(bundle)
             old = {n: s.value if graph.is_tensor(s.value) else _drawing(s.value, new) for n, s in states.items()}
-            direction, state_t = self.direction(point.read(bundle), grads.read(bundle), **old)
-            self._check_names(old, state_t)
+            direction, state_t = self._checked(self.direction(point.read(bundle), grads.read(bundle), **old), old)
             directions.write(bundle, direction)
             for n, s in states.items():
                 new.update(s.updates(state_t[n]))
@@ -174,12 +173,20 @@ class Rule:
         first, shape = partial(_first, state, self, bundle, owner), state.shape_for(self, bundle.blank())
         return Held(None, [store.variable(f"{owner}.{suffix}", first, shape)])
 
-    def _check_names(self, old: Mapping[str, Variable], new: Mapping[str, Variable]) -> None:
+    def _checked(self, returned: Any, old: Mapping[str, Variable]) -> tuple[Variable, Mapping[str, Variable]]:
+        """Return what `direction` returned, if that is what it should be."""
+        if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], Mapping)):
+            raise TypeError(
+                f"{type(self).__name__}.direction must return a pair, the direction and a dict of new states (which "
+                f"may be empty), got {returned!r}"
+            )
+        new = returned[1]
         if set(old) != set(new):
             raise TypeError(
                 f"{type(self).__name__}.direction must return a new value for each of its states "
                 f"{sorted(old)}, got {sorted(new)}"
             )
+        return returned[0], new
 
 
 class Held:
