@@ -17,6 +17,7 @@ from . import intrinsics, powers, private
 from .parallel import Split
 from .program import Program
 from .source import INDENT, Kernel
+from .steps import Steps
 from .values import SUPPORTED
 
 NAME = "generated"
@@ -25,7 +26,7 @@ TYPES = {dtype: getattr(np, dtype) for dtype in SUPPORTED[1:]}
 """What source text calls to convert numbers: by these names alone, as looking them up in NumPy takes Numba's time."""
 
 INLINE_UP_TO = 40
-"""Loops that stand inside the function. LLVM's time grows faster than a function's length: beyond, all are called."""
+"""Loops that stand inside the function. LLVM's time grows faster than a function's length: beyond, all are steps."""
 
 
 def assemble(program: Program) -> Any:
@@ -39,7 +40,7 @@ def assemble(program: Program) -> Any:
     scope.update({name: getattr(intrinsics, name) for name in intrinsics.PLAIN})
     scope.update(cube_root=powers.cube_root, power=powers.power)
     keys = list(program.keys)
-    lines = [INDENT + line for line in _statements(program, scope, keys)]
+    lines = [INDENT + line for line in _statements(program, objects, scope, keys)]
     if objects:
         lines.append(f"{INDENT}return ({', '.join(objects)},)")
     arguments = ", ".join(["table", *(f"x{index}" for index in program.layout.passed)])
@@ -48,25 +49,31 @@ def assemble(program: Program) -> Any:
     return private.compiled(source, NAME, scope, key_of(source, *keys) if known else None, entry=True)
 
 
-def _statements(program: Program, scope: dict[str, Any], keys: list[tuple[str, str | None]]) -> list[str]:
-    """Return all statements; loops that occur twice, or all in a large graph, are calls of shared functions."""
+def _statements(
+    program: Program, results: list[str], scope: dict[str, Any], keys: list[tuple[str, str | None]]
+) -> list[str]:
+    """Return all statements; loops that occur twice are calls of shared functions, in a large graph steps."""
     kernels = [line for line in program.main.lines if isinstance(line, Kernel)]
     texts = {id(kernel): kernel.function("loops") for kernel in kernels}
-    count = Counter(texts.values())
+    count, large = Counter(texts.values()), len(kernels) > INLINE_UP_TO
     shared = _Shared(scope, keys)
+    steps = Steps(program, shared.loops)
     constants: dict[str, str] = {}
-    lines: list[str] = []
     for number, line in enumerate(program.main.lines):
-        if isinstance(line, str):
-            lines.append(line)
+        if not isinstance(line, Kernel):
+            steps.put(line)
             continue
         text = texts[id(line)]
         if line.split is not None:
-            lines += line.split.call(shared.split(line.split, text), shared.loops(text))
-        elif count[text] == 1 and len(kernels) <= INLINE_UP_TO:
-            lines += line.inline(number)
+            steps.put(*line.split.call(shared.split(line.split, text), shared.loops(text)))
+        elif large and line.is_plain():
+            steps.add(line, text)
+        elif large or count[text] > 1:
+            steps.put(line.call(shared.loops(text), constants))
         else:
-            lines.append(line.call(shared.loops(text), constants))
+            steps.put(*line.inline(number))
+    lines = steps.statements(results)
+    shared.steps(program, steps)
     return [*(f"{name} = {number}" for number, name in constants.items()), *lines]
 
 
@@ -85,6 +92,13 @@ class _Shared:
         """Return the name of a function that runs those loops by several threads."""
         blocks = self._name("blocks", split.blocks(), loops, loops=self._scope[self.loops(loops)])
         return self._name("split", split.function(), split.blocks(), loops, blocks=self._scope[blocks])
+
+    def steps(self, program: Program, steps: Steps) -> None:
+        """Make the function of steps, if there are any."""
+        if steps.texts:
+            source = steps.function()
+            self._scope.update(program.scope)
+            self._scope["steps"] = self._scope[self._name("steps", source, *steps.texts)]
 
     def _name(self, kind: str, *texts: str, **within: Any) -> str:
         if texts not in self._names:

@@ -56,7 +56,9 @@ class Frame:
         elif kind == "room":
             self.rooms.append(position)
         elif kind == "workspace":
-            self.table[position] = -(-private.pointer(self.workspace) // ALIGNMENT) * ALIGNMENT
+            self.table[position] = -(-private.pointer(self.workspace) // ALIGNMENT) * ALIGNMENT + what
+        elif kind == "integer":
+            self.table[position] = what
 
     def bind(self, index: int, array: Any) -> None:
         """Take a new array for an input: check it, copy it if its layout is not ours, note its address."""

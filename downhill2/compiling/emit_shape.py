@@ -239,7 +239,7 @@ def alloc(program: Program, node: Any) -> None:
 def fill_with(program: Program, target: Value, number: str) -> None:
     """Set all elements of a dense array."""
     kernel = Kernel()
-    element = kernel.take(number, "s")
+    element = kernel.number(number, target.dtype)
     kernel.fill(kernel.pointer(target), kernel.size(target.size), stored(element, target.dtype))
     program.add(kernel)
 

@@ -90,6 +90,40 @@ def array(dtype: str) -> Any:
     return fixed(types.CPointer(element)(types.intp, types.intp), generate)
 
 
+@cache
+def argument(dtype: str) -> Any:
+    """Return the intrinsic ``(table, record, k) -> pointer`` for what a record tells from its k-th integer on.
+
+    That is where an address stands in the table, and how many bytes to add.
+    """
+    element = element_type(dtype)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _, record, k = args
+        place = builder.gep(builder.inttoptr(record, I64.as_pointer()), [k])
+        shift = builder.load(builder.gep(place, [ir.Constant(I64, 1)]))
+        address = builder.add(builder.load(_told(builder, *args)), shift)
+        return builder.inttoptr(address, context.get_data_type(element).as_pointer())
+
+    return fixed(types.CPointer(element)(*[types.intp] * 3), generate)
+
+
+@cache
+def told(dtype: str) -> Any:
+    """Return the intrinsic ``(table, record, k) -> pointer`` to the place in the table that a record tells."""
+    element = element_type(dtype)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(_told(builder, *args), context.get_data_type(element).as_pointer())
+
+    return fixed(types.CPointer(element)(*[types.intp] * 3), generate)
+
+
+def _told(builder: Any, table: Any, record: Any, k: Any) -> Any:
+    index = builder.load(builder.gep(builder.inttoptr(record, I64.as_pointer()), [k]))
+    return builder.gep(builder.inttoptr(table, I64.as_pointer()), [index])
+
+
 @intrinsic
 def address(typing: Any, pointer: Any) -> Any:
     """Return the address that a pointer holds."""
@@ -127,15 +161,15 @@ def block(dtype: str) -> Any:
 def room(dtype: str) -> Any:
     """Return the intrinsic ``(table, index, bytes) -> pointer`` to memory of at least so many bytes.
 
-    Its address stands in the table at the index, what it holds after that. It is kept from call to call and only
-    grows: in the long run nothing is allocated.
+    Its address stands in the table at the index, what it holds after that, then the pointer. It is kept from call to
+    call and only grows: in the long run nothing is allocated.
     """
     element = element_type(dtype)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         table, index, nbytes = args
         first = builder.gep(builder.inttoptr(table, I64.as_pointer()), [index])
-        second = builder.gep(first, [ir.Constant(I64, 1)])
+        second, third = (builder.gep(first, [ir.Constant(I64, k)]) for k in (1, 2))
         with builder.if_then(builder.icmp_signed(">", nbytes, builder.load(second)), likely=False):
             kind = ir.FunctionType(I64, [I64, I64])
             resize = cgutils.get_or_insert_function(builder.module, kind, memory.RESIZE)
@@ -146,6 +180,7 @@ def room(dtype: str) -> Any:
             builder.store(address, first)
             builder.store(nbytes, second)
         start = builder.add(builder.load(first), ir.Constant(I64, memory.GAP))
+        builder.store(start, third)
         return builder.inttoptr(start, context.get_data_type(element).as_pointer())
 
     return fixed(types.CPointer(element)(*[types.intp] * 3), generate)

@@ -34,8 +34,9 @@ from .values import (
 class Layout:
     """What the Python side must put into the address table, and what it finds after a call.
 
-    ``table`` has one entry per integer: ("input", i), ("size", i, axis), ("output", k), ("constant", array) or
-    ("workspace",); ("room",) and ("capacity",) belong to memory that the function makes larger itself. ``returns``
+    ``table`` has one entry per integer: ("input", i), ("size", i, axis), ("output", k), ("constant", array),
+    ("workspace", offset) or ("integer", n). The others the function writes itself: ("room",), ("capacity",) and
+    ("start",) belong to memory that it makes larger, ("kept",) is for what it hands to several loops. ``returns``
     has one per output of the graph: ("input", i), ("output", k), or ("object", j): the j-th thing that the compiled
     function returns. Inputs that are no arrays are ``passed`` as they are; those ``destroyed`` are changed in place.
     """
@@ -100,6 +101,8 @@ class Program:
         self.keys: list[tuple[str, str | None]] = []
         self.fallbacks: list[str] = []
         self._values: dict[Any, Value] = {}
+        # where in the table stands what a name stands for, and how many bytes further on
+        self.places: dict[str, tuple[int, int]] = {}
         self._entries: dict[tuple[Any, ...], str] = {}
         self._workspace = Workspace()
         self._sizes = EqualSizes()
@@ -199,7 +202,11 @@ class Program:
     def view(self, value: Value, shape: Sequence[Dim], strides: Sequence[Dim], start: str = "0") -> Value:
         """Return a value over the same memory, ``start`` elements further on."""
         pointer = value.pointer
-        if start != "0":
+        if start.isdigit() and pointer in self.places and start != "0":
+            index, shift = self.places[pointer]
+            pointer = self.main.place(f"shifted({pointer}, {start})", "p")
+            self.places[pointer] = index, shift + int(start) * np.dtype(value.dtype).itemsize
+        elif start != "0":
             pointer = self.main.let(f"shifted({pointer}, {start})", "p")
         return Value(value.dtype, tuple(shape), tuple(strides), pointer=pointer, storage=value.storage)
 
@@ -216,11 +223,12 @@ class Program:
         if isinstance(nbytes, int):
             block = self._workspace.take(nbytes)
             storage = Storage("work", block=block)
-            pointer = self.main.let(f"{self.tool('block', dtype)}({self.entry('workspace')}, {block[0]})", "p")
+            pointer = self._address(dtype, "workspace", block[0])
         else:
             room = self._room(nbytes)
             storage = Storage("room", room=(nbytes, room))
             pointer = self.main.let(f"{self.tool('room', dtype)}(table, {room}, {nbytes})", "p")
+            self.places[pointer] = room + 2, 0
         self._scratch.append(storage)
         return self._whole(storage, dtype, tuple(shape), pointer)
 
@@ -229,7 +237,7 @@ class Program:
         room = self._workspace.take_room(nbytes)
         if room is None:
             room = len(self.layout.table)
-            self.layout.table += [("room",), ("capacity",)]
+            self.layout.table += [("room",), ("capacity",), ("start",)]
         return room
 
     def _whole(self, storage: Storage, dtype: str, shape: tuple[Dim, ...], pointer: str) -> Value:
@@ -290,14 +298,20 @@ class Program:
     def entry(self, *what: Any) -> str:
         """Return the name of an integer of the address table."""
         if what not in self._entries:
-            self._entries[what] = self.main.let(f"entry(table, {len(self.layout.table)})", "e")
-            self.layout.table.append(what)
+            self._entries[what] = self._place("entry", "e", *what)
         return self._entries[what]
 
     def _address(self, dtype: str, *what: Any) -> str:
         """Return the pointer to an array whose address the caller puts into the table."""
+        return self._place(self.tool("array", dtype), "p", *what)
+
+    def _place(self, read: str, prefix: str, *what: Any) -> str:
+        """Return the name of what the caller puts into the table."""
+        index = len(self.layout.table)
         self.layout.table.append(what)
-        return self.main.let(f"{self.tool('array', dtype)}(table, {len(self.layout.table) - 1})", "p")
+        name = self.main.place(f"{read}(table, {index})", prefix)
+        self.places[name] = index, 0
+        return name
 
     # ---- beginnings and ends
 
@@ -388,7 +402,7 @@ class Program:
         if value.name is not None or not is_tensor(output):
             objects.append(value.name or self.number(value))
             return "object", len(objects) - 1
-        where = self._place(value)
+        where = self._whole_array(value)
         if where is None or value.storage in taken:
             where = self._copied_out(value)
         else:
@@ -398,7 +412,7 @@ class Program:
             return "object", len(objects) - 1
         return where
 
-    def _place(self, value: Value) -> tuple[str, Any] | None:
+    def _whole_array(self, value: Value) -> tuple[str, Any] | None:
         """Return where an output already lies as a whole array, None if it does not."""
         storage = value.storage
         if storage is None or storage.kind not in ("input", "output", "heap") or not value.dense:
@@ -420,6 +434,6 @@ class Program:
             self.main.put(f"{target.pointer}[0] = {stored(self.number(value), value.dtype)}")
         else:
             self.copy(self.in_memory(value), target)
-        place = self._place(target)
+        place = self._whole_array(target)
         assert place is not None, "new memory is a whole array"
         return place

@@ -9,11 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from .values import Dim, Value, offset
 
 INDENT = "    "
+
+
+@dataclass(frozen=True)
+class Place:
+    """The statement that names what stands in the address table as long as the function runs; not needed by itself."""
+
+    name: str
+    line: str
+
+    def __str__(self) -> str:
+        return self.line
 
 
 class Block:
@@ -22,7 +34,7 @@ class Block:
     mark = ""
 
     def __init__(self) -> None:
-        self.lines: list[str | Kernel] = []
+        self.lines: list[str | Place | Kernel] = []
         self.depth = 0
         self._names = 0
 
@@ -41,6 +53,12 @@ class Block:
             return expression
         name = self.new(prefix)
         self.put(f"{name} = {expression}")
+        return name
+
+    def place(self, expression: str, prefix: str) -> str:
+        """Name what the address table holds."""
+        name = self.new(prefix)
+        self.lines.append(Place(name, f"{INDENT * self.depth}{name} = {expression}"))
         return name
 
     def given(self, name: str) -> str | None:
@@ -152,6 +170,11 @@ class Kernel(Block):
     def give(self, result: str, name: str) -> None:
         """Hand the local ``result`` out under a name of the surrounding function."""
         self.results.append((result, name))
+
+    def is_plain(self) -> bool:
+        """Whether addresses, numbers and sizes are all that is handed in, and nothing is handed out."""
+        known = (name in self.dtypes or name in self.numbers or name.startswith("n") for name in self.parameters)
+        return not self.results and self.split is None and all(known)
 
     def function(self, name: str) -> str:
         """Return the text as a function."""

@@ -19,7 +19,7 @@ from pytensor.compile.mode import Mode
 from pytensor.graph.traversal import ancestors
 from random_graphs import Case, laid_out, random_case
 
-from downhill2.compiling import fast_mode, parallel
+from downhill2.compiling import assemble, fast_mode, parallel
 
 
 def tolerance(case: Case) -> float:
@@ -63,6 +63,13 @@ def test_a_random_graph_on_threads_gives_what_python_gives(seed: int, operations
         # two elements are enough, also beside products
         patch.setattr(parallel, "worth_from", lambda nodes, least=parallel.worth_from: least([]) and 2)
         patch.setattr(parallel, "CHUNK", 1)
+        compare(random_case(seed, operations))
+
+
+@fuzz(max(6, EXAMPLES // 2))
+def test_a_random_graph_in_steps_gives_what_python_gives(seed: int, operations: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assemble, "INLINE_UP_TO", 0)
         compare(random_case(seed, operations))
 
 
