@@ -42,6 +42,7 @@ def started() -> float:
 
 def main(network: str, name: str, path: str) -> None:
     """Make a step and write down how long it took."""
+    sys.setrecursionlimit(50_000)  # PyTensor's gradient of 1000 tensors is a recursion
     module, function, *args = CONTENDERS[name]
     what = problem(network)
     __import__(f"benchmarks.peers.{module}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 
 import numpy as np
 import pytensor
@@ -119,6 +120,20 @@ def test_a_loss_without_parameters_is_refused(make):
 def test_params_that_the_loss_cannot_be_minimized_by_are_refused(make, kind, message, w):
     params = make(w)
     assert_refused(kind, message, lambda: downhill2.build("sgd", squares(w), params))
+
+
+def test_a_loss_too_deep_for_python_says_how_to_go_deeper(w):
+    loss, limit = w.sum(), sys.getrecursionlimit()
+    for _ in range(limit // 2):
+        loss = pt.tanh(loss)
+    message = rf"limit of {limit} allows; raise it before, for example by sys.setrecursionlimit\({10 * limit}\)"
+    with pytest.raises(RecursionError, match=message):
+        downhill2.build("sgd", loss)
+    sys.setrecursionlimit(10 * limit)
+    try:
+        assert downhill2.build("sgd", loss).params == [w]
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def test_a_parameter_without_a_gradient_is_refused(w):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import pytensor
@@ -31,11 +32,20 @@ class Measured:
     ------
     ValueError
         If the loss has no gradient with respect to one of the parameters.
+    RecursionError
+        If the graph is deeper than Python's recursion limit allows.
     """
 
     def __init__(self, loss: Variable, params: Sequence[Variable]) -> None:
         self.loss, self.params = loss, list(params)
-        raw = pytensor.grad(loss, self.params, disconnected_inputs="ignore", return_disconnected="none")
+        try:
+            raw = pytensor.grad(loss, self.params, disconnected_inputs="ignore", return_disconnected="none")
+        except RecursionError:
+            limit = sys.getrecursionlimit()
+            raise RecursionError(
+                f"loss has more operations one upon another than Python's recursion limit of {limit} allows; raise it "
+                f"before, for example by sys.setrecursionlimit({10 * limit})"
+            ) from None
         for param, label, g in zip(self.params, graph.labels(self.params), raw, strict=True):
             if g is None or not graph.is_tensor(g):
                 raise ValueError(
