@@ -281,7 +281,6 @@ def test_where_a_private_name_is_gone_updates_are_made_one_by_one(monkeypatch, c
     assert not calls
 
 
-@native
 def exchange(dtype):
     """Return two shared variables and a step that exchanges them."""
     p, q = (pytensor.shared(np.array([k, k], dtype), name=f"p{k}", shape=(2,)) for k in (1.0, 2.0))
@@ -289,6 +288,7 @@ def exchange(dtype):
     return p, q, step
 
 
+@native
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_updates_may_exchange_variables(count):
     p, q, step = exchange("float32")
@@ -297,6 +297,7 @@ def test_updates_may_exchange_variables(count):
     assert [p.get_value()[0], q.get_value()[0]] == ([2, 1] if count % 2 else [1, 2])
 
 
+@native
 def test_updates_that_exchange_variables_without_loops_are_made_one_by_one(caplog):
     caplog.set_level(logging.INFO, "downhill2")
     p, q, step = exchange("float16")

@@ -26,7 +26,7 @@ TYPES = {dtype: getattr(np, dtype) for dtype in SUPPORTED[1:]}
 """What source text calls to convert numbers: by these names alone, as looking them up in NumPy takes Numba's time."""
 
 INLINE_UP_TO = 40
-"""Loops that stand inside the function. LLVM's time grows faster than a function's length: beyond, all are steps."""
+"""Loops that stand inside the function. LLVM's time grows faster than its length: beyond, they are steps or calls."""
 
 
 def assemble(program: Program) -> Any:

@@ -14,8 +14,8 @@ def uncollected() -> Iterator[None]:
     Nearly all that is made there stays, and to look through it again and again takes a seventh of the time.
     """
     looking = gc.isenabled()
-    gc.disable()
     try:
+        gc.disable()
         yield
     finally:
         if looking:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytensor.compile.mode import Mode, get_mode
+from pytensor.compile.mode import Mode, get_mode, optdb
 from pytensor.graph.rewriting.basic import SequentialGraphRewriter
 from pytensor.link.numba.linker import NumbaLinker
 
 from .garbage import uncollected
 from .linker import FunctionLinker
-from .rewrites import BEFORE_FUSION, IN_PLACE, IN_PLACE_NAMES, ElementwiseUpdates, InPlace
+from .rewrites import BEFORE_FUSION, IN_PLACE, ElementwiseUpdates, InPlace
 
 # Rewrites of PyTensor 3.3 that melt nodes together for its own kernels; we have loops for each node.
 EXCLUDED = ("fuse_indexed_into_elemwise", "inline_symbolic_for_fusion", "merge_inlined_symbolic")
@@ -53,23 +53,29 @@ def fast_mode(base: Any = None, *, fused: bool = True, products: bool = True, pa
     if not fused:
         return base
     rewrites = base.provided_optimizer.excluding(*EXCLUDED).register((ElementwiseUpdates(), BEFORE_FUSION))
-    if rewrites.exclude.isdisjoint(IN_PLACE_NAMES) and not rewrites.include.isdisjoint(IN_PLACE_NAMES):
-        rewrites = rewrites.excluding("inplace_elemwise").register((InPlace(), IN_PLACE))
-    return FastMode(FunctionLinker(products=products, parallel=parallel), rewrites)
+    return Mode(FunctionLinker(products=products, parallel=parallel), rewrites, Database())
 
 
-class FastMode(Mode):  # type: ignore[misc]  # PyTensor has no annotations
-    """A mode whose rewrites run faster."""
+class Database:
+    """PyTensor's rewrites, run as `Rewrites` does."""
 
-    @property
-    def optimizer(self) -> Any:
-        """Return the rewrites."""
-        found = super().optimizer
-        return Rewrites(found.data, failure_callback=found.failure_callback)
+    def query(self, *tags: Any) -> Rewrites:
+        """Return those that a mode asks for."""
+        return Rewrites(optdb.query(*tags))
 
 
 class Rewrites(SequentialGraphRewriter):  # type: ignore[misc]
-    """Rewrites, one after another, without a search for garbage."""
+    """Rewrites, one after another: without a search for garbage, and with `InPlace` where PyTensor has its own.
+
+    Parameters
+    ----------
+    rewrites : SequentialGraphRewriter
+    """
+
+    def __init__(self, rewrites: Any) -> None:
+        ours = [InPlace(r) if getattr(r, "name", None) == IN_PLACE else r for r in rewrites.data]
+        super().__init__(ours, failure_callback=rewrites.failure_callback)
+        self.name = getattr(rewrites, "name", None)
 
     @uncollected()
     def apply(self, fgraph: Any) -> Any:

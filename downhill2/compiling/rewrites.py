@@ -11,6 +11,7 @@ from pytensor.graph.basic import Apply, Constant
 from pytensor.graph.destroyhandler import DestroyHandler, inplace_candidates
 from pytensor.graph.fg import Output
 from pytensor.graph.rewriting.basic import GraphRewriter
+from pytensor.graph.utils import InconsistencyError
 from pytensor.scalar import identity
 from pytensor.tensor.elemwise import Elemwise
 
@@ -20,11 +21,8 @@ from .values import SUPPORTED
 BEFORE_FUSION = 48.5
 """A position in PyTensor's sequence of rewrites, where it melts elementwise operations together at 49."""
 
-IN_PLACE = 50.5
-"""A position in that sequence, where PyTensor lets elementwise operations work in place."""
-
-IN_PLACE_NAMES = {"fast_run", "inplace", "inplace_elemwise", "inplace_elemwise_opt", "inplace_elemwise_optimizer"}
-"""What that rewrite is known by."""
+IN_PLACE = "inplace_elemwise"
+"""The name of the rewrite by which PyTensor lets elementwise operations work in place."""
 
 same_elements = Elemwise(identity)
 
@@ -51,7 +49,15 @@ class InPlace(GraphRewriter):  # type: ignore[misc]
 
     PyTensor changes one node after another, and each time looks for cycles in the whole graph. Here one order of the
     nodes is fixed before: what is overwritten by the last that reads it, in that order, makes no cycle.
+
+    Parameters
+    ----------
+    one_by_one : GraphRewriter
+        PyTensor's own, for graphs that allow less: ``cycle_detection = fast`` knows of no order.
     """
+
+    def __init__(self, one_by_one: Any) -> None:
+        self.name, self._one_by_one = one_by_one.name, one_by_one
 
     def add_requirements(self, fgraph: Any) -> None:
         """Have the graph keep nodes that overwrite a variable behind all others that read it."""
@@ -73,7 +79,10 @@ class InPlace(GraphRewriter):  # type: ignore[misc]
             op = type(node.op)(node.op.scalar_op, places)
             new = Apply(op, node.inputs, [output.clone() for output in node.outputs])
             pairs += zip(node.outputs, new.outputs, strict=True)
-        fgraph.replace_all_validate(pairs, reason=type(self).__name__)
+        try:
+            fgraph.replace_all_validate(pairs, reason=type(self).__name__)
+        except InconsistencyError:
+            self._one_by_one.apply(fgraph)
 
 
 class _Memory:
@@ -97,6 +106,7 @@ class _Memory:
                 self._viewed[node.outputs[output]] = self._root(node.inputs[source])
             self._keep(node.inputs[source] for source, *_ in node.op.destroy_map.values())
         self._keep(fgraph.outputs)
+        self._keep(v for v in fgraph.variables if isinstance(v, Constant) or getattr(v.tag, "indestructible", False))
         free = set(inplace_candidates(fgraph, fgraph.inputs))
         self._keep(variable for variable in fgraph.inputs if variable not in free)
         updates = fgraph.update_mapping or {}
@@ -128,8 +138,7 @@ class _Memory:
 
     def _free(self, variable: Any, position: int) -> bool:
         root = self._root(variable)
-        constant = isinstance(root, Constant) or getattr(root.tag, "indestructible", False)
-        return self._last[root] == position and root not in self._kept and not constant
+        return self._last[root] == position and root not in self._kept
 
     def _root(self, variable: Any) -> Any:
         return self._viewed.get(variable, variable)

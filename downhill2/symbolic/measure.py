@@ -40,12 +40,12 @@ class Measured:
         self.loss, self.params = loss, list(params)
         try:
             raw = pytensor.grad(loss, self.params, disconnected_inputs="ignore", return_disconnected="none")
-        except RecursionError:
+        except RecursionError as error:
             limit = sys.getrecursionlimit()
             raise RecursionError(
                 f"loss has more operations one upon another than Python's recursion limit of {limit} allows; raise it "
                 f"before, for example by sys.setrecursionlimit({10 * limit})"
-            ) from None
+            ) from error
         for param, label, g in zip(self.params, graph.labels(self.params), raw, strict=True):
             if g is None or not graph.is_tensor(g):
                 raise ValueError(

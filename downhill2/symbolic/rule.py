@@ -175,7 +175,7 @@ class Rule:
 
     def _checked(self, returned: Any, old: Mapping[str, Variable]) -> tuple[Variable, Mapping[str, Variable]]:
         """Return what `direction` returned, if that is what it should be."""
-        if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], Mapping)):
+        if not (isinstance(returned, tuple | list) and len(returned) == 2 and isinstance(returned[1], Mapping)):
             raise TypeError(
                 f"{type(self).__name__}.direction must return a pair, the direction and a dict of new states (which "
                 f"may be empty), got {returned!r}"

@@ -11,6 +11,7 @@ import pytest
 from generated import compiled
 from pytensor.compile.io import In
 from pytensor.compile.mode import Mode, get_mode
+from pytensor.graph.rewriting.basic import MergeOptimizer
 
 import downhill2
 from downhill2.compiling import fast_mode
@@ -103,6 +104,25 @@ def test_an_indestructible_variable_is_kept() -> None:
     assert not any(variable in graph(function).inputs for variable in overwritten(function))
 
 
+def test_what_has_an_indestructible_view_is_kept() -> None:
+    p = shared("p", 2, 3)
+    view = p.T
+    view.tag.indestructible = True
+    function = compiled([], [pt.exp(view).sum()], updates=[(p, pt.exp(p) * 2)])
+    assert stay(function) == [False]
+
+
+def test_a_graph_may_allow_less_than_its_order_does() -> None:
+    """PyTensor's quick search for cycles lets nothing be overwritten that two nodes read."""
+    p, q, r = shared("p", 3, 3), shared("q", 3, 3), shared("r")
+    wanted = (p.get_value() @ q.get_value()).sum(), p.get_value() * 2, np.exp(r.get_value())
+    with pytensor.config.change_flags(cycle_detection="fast", on_opt_error="raise"):
+        function = compiled([], [(p @ q).sum()], updates=[(p, p * 2), (r, pt.exp(r))])
+    assert stay(function) == [False, True]
+    for want, have in zip(wanted, (function()[0], p.get_value(), r.get_value()), strict=True):
+        np.testing.assert_allclose(have, want, rtol=1e-5)
+
+
 def test_an_output_does_not_take_the_memory_of_a_parameter() -> None:
     """It would be copied out again, as the parameter is the caller's."""
     p = shared("p")
@@ -124,17 +144,20 @@ def test_an_update_by_way_of_another_value_ends_where_it_began() -> None:
 
 
 @pytest.mark.parametrize(
-    "base",
+    "mode",
     [
-        get_mode("NUMBA").excluding("inplace"),
-        get_mode("NUMBA").excluding("inplace_elemwise"),
-        Mode("numba", "fast_compile"),
+        fast_mode(get_mode("NUMBA").excluding("inplace")),
+        fast_mode(get_mode("NUMBA").excluding("inplace_elemwise")),
+        fast_mode(Mode("numba", "fast_compile")),
+        fast_mode().excluding("inplace"),
+        fast_mode().excluding("inplace_elemwise_opt"),
+        fast_mode().clone(optimizer=MergeOptimizer()),
     ],
 )
-def test_a_mode_that_does_nothing_in_place_stays_so(base: Mode) -> None:
+def test_a_mode_that_does_nothing_in_place_stays_so(mode: Mode) -> None:
     p = shared("p")
     start = p.get_value()
-    function = compiled([], [], fast_mode(base), updates=[(p, pt.exp(p))])
+    function = compiled([], [], mode, updates=[(p, pt.exp(p))])
     assert overwritten(function) == {}
     function()
     np.testing.assert_allclose(p.get_value(), np.exp(start), rtol=1e-6)
