@@ -103,7 +103,6 @@ class Program:
         self._values: dict[Any, Value] = {}
         # where in the table stands what a name stands for, and how many bytes further on
         self.places: dict[str, tuple[int, int]] = {}
-        self._entries: dict[tuple[Any, ...], str] = {}
         self._workspace = Workspace()
         self._sizes = EqualSizes()
         self._hints: dict[str, int] = {}
@@ -295,12 +294,6 @@ class Program:
         self.scope[name] = getattr(intrinsics, kind)(*key)
         return name
 
-    def entry(self, *what: Any) -> str:
-        """Return the name of an integer of the address table."""
-        if what not in self._entries:
-            self._entries[what] = self._place("entry", "e", *what)
-        return self._entries[what]
-
     def _address(self, dtype: str, *what: Any) -> str:
         """Return the pointer to an array whose address the caller puts into the table."""
         return self._place(self.tool("array", dtype), "p", *what)
@@ -322,7 +315,8 @@ class Program:
             dtype = getattr(variable.type, "dtype", "")
             return Value(dtype, name=f"x{index}", scalar=f"x{index}" if dtype else None)
         shape = tuple(
-            self.entry("size", index, axis) if size is None else size for axis, size in enumerate(variable.type.shape)
+            self._place("entry", "e", "size", index, axis) if size is None else size
+            for axis, size in enumerate(variable.type.shape)
         )
         [now] = (self.storage_map or {}).get(variable, [None])
         self._hints.update({str(size): now.shape[axis] for axis, size in enumerate(shape) if now is not None})
