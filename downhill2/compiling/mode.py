@@ -10,7 +10,7 @@ from pytensor.link.numba.linker import NumbaLinker
 
 from .garbage import uncollected
 from .linker import FunctionLinker
-from .rewrites import BEFORE_FUSION, IN_PLACE, ElementwiseUpdates, InPlace
+from .rewrites import BEFORE_FUSION, GUARD, IN_PLACE, ElementwiseUpdates, InPlace, Requirements
 
 # Rewrites of PyTensor 3.3 that melt nodes together for its own kernels; we have loops for each node.
 EXCLUDED = ("fuse_indexed_into_elemwise", "inline_symbolic_for_fusion", "merge_inlined_symbolic")
@@ -67,6 +67,9 @@ class Database:
 class Rewrites(SequentialGraphRewriter):  # type: ignore[misc]
     """Rewrites, one after another: without a search for garbage, and with `InPlace` where PyTensor has its own.
 
+    What guards memory is attached to the graph before the first rewrite that overwrites any, not before all: it would
+    look at all outputs after every replacement.
+
     Parameters
     ----------
     rewrites : SequentialGraphRewriter
@@ -74,8 +77,18 @@ class Rewrites(SequentialGraphRewriter):  # type: ignore[misc]
 
     def __init__(self, rewrites: Any) -> None:
         ours = [InPlace(r) if getattr(r, "name", None) == IN_PLACE else r for r in rewrites.data]
-        super().__init__(ours, failure_callback=rewrites.failure_callback)
+        names = [getattr(r, "name", None) for r in ours]
+        first = names.index(GUARD) if GUARD in names else len(ours)
+        self._later = Requirements(ours[first:])
+        super().__init__([*ours[:first], self._later, *ours[first:]], failure_callback=rewrites.failure_callback)
         self.name = getattr(rewrites, "name", None)
+
+    def add_requirements(self, fgraph: Any) -> None:
+        """Attach what rewrites need from the start; all of it where something is overwritten already."""
+        for rewrite in self.data[: self.data.index(self._later)]:
+            rewrite.add_requirements(fgraph)
+        if any(node.op.destroy_map for node in fgraph.apply_nodes):
+            self._later.apply(fgraph)
 
     @uncollected()
     def apply(self, fgraph: Any) -> Any:

@@ -21,6 +21,9 @@ from .values import SUPPORTED
 BEFORE_FUSION = 48.5
 """A position in PyTensor's sequence of rewrites, where it melts elementwise operations together at 49."""
 
+GUARD = "add_destroy_handler"
+"""The name of the rewrite before which PyTensor overwrites nothing."""
+
 IN_PLACE = "inplace_elemwise"
 """The name of the rewrite by which PyTensor lets elementwise operations work in place."""
 
@@ -42,6 +45,18 @@ class ElementwiseUpdates(GraphRewriter):  # type: ignore[misc]  # PyTensor has n
                 ends = [(node, i) for node, i in fgraph.clients[new] if node.op == Output(position)]
                 for node, i in ends:
                     fgraph.change_node_input(node, i, same_elements(new), reason=type(self).__name__)
+
+
+class Requirements(GraphRewriter):  # type: ignore[misc]
+    """Attach to a graph what the rewrites after this one need."""
+
+    def __init__(self, rewrites: Sequence[Any]) -> None:
+        self._rewrites = rewrites
+
+    def apply(self, fgraph: Any) -> None:
+        """Attach it."""
+        for rewrite in self._rewrites:
+            rewrite.add_requirements(fgraph)
 
 
 class InPlace(GraphRewriter):  # type: ignore[misc]

@@ -11,7 +11,7 @@ import pytest
 from generated import compiled
 from pytensor.compile.io import In
 from pytensor.compile.mode import Mode, get_mode
-from pytensor.graph.rewriting.basic import MergeOptimizer
+from pytensor.graph.rewriting.basic import GraphRewriter, MergeOptimizer
 
 import downhill2
 from downhill2.compiling import fast_mode
@@ -161,3 +161,25 @@ def test_a_mode_that_does_nothing_in_place_stays_so(mode: Mode) -> None:
     assert overwritten(function) == {}
     function()
     np.testing.assert_allclose(p.get_value(), np.exp(start), rtol=1e-6)
+
+
+def guarded(*positions: float, **options: Any) -> list[bool]:
+    """Return whether a graph is guarded against wrong overwriting when rewrites at these positions see it."""
+    seen = []
+
+    class Looking(GraphRewriter):
+        def apply(self, fgraph: Any) -> None:
+            seen.append(hasattr(fgraph, "destroyers"))
+
+    x = pt.vector("x", dtype="float32")
+    mode = fast_mode(get_mode("NUMBA").register(*((Looking(), position) for position in positions)))
+    output = pt.set_subtensor(pt.exp(x)[:1], 0, inplace=bool(options))
+    function = pytensor.function([x], output, mode=mode, **options)
+    np.testing.assert_array_equal(function(np.zeros(3, "float32")), [0, 1, 1])
+    return seen
+
+
+def test_a_graph_is_guarded_before_anything_is_overwritten() -> None:
+    """Nothing is overwritten before PyTensor's position 49.5; looking out for it earlier takes time."""
+    assert guarded(0.1, 49.2, 49.6, 80) == [False, False, True, True]
+    assert guarded(0.1, 80, accept_inplace=True) == [True, True]
