@@ -18,13 +18,18 @@ from .symbolic import graph
 from .symbolic.common import STAGES, Common
 from .symbolic.graph import Variable
 from .symbolic.groups import Groups
-from .symbolic.hyper import nearest
+from .symbolic.hyper import Hyper, Setting, declared, nearest
 from .symbolic.layout import Layout, Values
 from .symbolic.legacy import PairRule
 from .symbolic.problem import Pairs, Problem, monitored
 from .symbolic.rule import Context, Rule
 
 logging = climate.get_logger("downhill2")  # by this name old scripts reach the package's logger
+
+
+ARGUMENTS = ("algo", "loss", "params", "inputs", "updates", "monitors", "monitor_gradients", "groups", "preset")
+RESERVED = frozenset((*NAMES, *ARGUMENTS, "train", "valid"))
+"""Arguments of `build`, `iterate` and `minimize`, which no hyperparameter may have as its keyword."""
 
 
 class Optimizer(Runs, Common):
@@ -125,6 +130,12 @@ class Optimizer(Runs, Common):
                 raise TypeError(
                     f"an algorithm must not be called {cls.__name__}; its state would be that of the setting {name}"
                 )
+        for declaration in declared(cls, Hyper | Setting).values():
+            for keyword in declaration.names:
+                if keyword in RESERVED:
+                    raise TypeError(
+                        f"{cls.__name__} must not declare {keyword!r}, an argument of build or of a run; choose another"
+                    )
         former = cls.registry.get(name, cls)
         if former.__module__ != cls.__module__:
             logging.warning("the algorithm %r of %s is replaced by that of %s", name, former.__module__, cls.__module__)

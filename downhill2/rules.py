@@ -8,8 +8,6 @@ from typing import Any
 
 from .base import Optimizer
 from .symbolic.functional import members
-from .symbolic.hyper import Hyper, Setting
-from .symbolic.state import State
 
 SCOPES = ("element", "tensor", "all")
 
@@ -63,8 +61,4 @@ def rule(f: Callable[..., Any] | None = None, *, name: str | None = None, scope:
         raise ValueError(f"name must be an identifier, got {name!r}; give name= for a function without")
     if scope not in SCOPES:
         raise ValueError(f"scope must be {' or '.join(map(repr, SCOPES))}, got {scope!r}")
-    for member, d in body.items():
-        former = getattr(Optimizer, member, None)
-        if isinstance(d, State | Hyper | Setting) and former is not None and type(former) is not type(d):
-            raise TypeError(f"{name} must not declare {member!r}, which every optimizer has")
     return type(name, (Optimizer,), {**body, "scope": scope})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import logging
 import pkgutil
 import types
@@ -230,6 +231,21 @@ def test_an_algorithm_that_replaces_one_of_another_module_is_told_of(monkeypatch
     monkeypatch.setattr(downhill2.Optimizer, "registry", dict(downhill2.Optimizer.registry))
     type("SGD", (downhill2.Optimizer,), {"__module__": "mine"})
     assert "the algorithm 'sgd' of downhill2.algorithms.sgd is replaced by that of mine" in caplog.text
+
+
+@pytest.mark.parametrize("name", sorted(downhill2.list_algorithms()))
+def test_every_name_of_an_optimizer_can_be_read_or_is_absent(name):
+    opt = downhill2.build(name, (shared([1.0, 2.0], "w") ** 2).sum())
+    assert dict(inspect.getmembers(opt))["hyper"] is opt.hyper
+    for member in ("loss", "global_norm", "shape", "gradient"):
+        with pytest.raises(AttributeError, match=f"{member} has a value inside direction only, if the rule declares"):
+            getattr(opt, member)
+
+
+def test_what_a_rule_needs_is_forgotten_when_its_equation_has_run():
+    opt = downhill2.build("polyak", (shared([1.0, 2.0], "w") ** 2).sum())
+    opt.get_updates()
+    assert not hasattr(opt, "loss")
 
 
 def test_a_misspelt_hyperparameter_cannot_be_set():

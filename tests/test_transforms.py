@@ -401,6 +401,52 @@ def test_functions_that_are_no_rules_are_refused(f, options, kind, message, regi
     assert registry == before
 
 
+def names_of_an_optimizer():
+    """All that an optimizer has under a name, but for what algorithms declare anew: hyperparameters and settings."""
+    opt = downhill2.build("sgd", pytensor.shared(1.0, name="w") ** 2)
+    found = {*dir(opt), "param", "grad"}
+    return sorted(n for n in found if not isinstance(getattr(type(opt), n, None), downhill2.Hyper | downhill2.Setting))
+
+
+@pytest.mark.parametrize("declare", [lambda: downhill2.Hyper(0.5), lambda: downhill2.Setting(10), downhill2.Zeros])
+def test_no_declaration_hides_what_every_optimizer_has(declare, registry):
+    before = dict(registry)
+    hidden = [n for n in names_of_an_optimizer() if not n.startswith("_")]
+    assert {"stop", "stopped", "history", "hyper", "minimize", "state", "fit", "t"} <= {*hidden}
+    for name in hidden:
+        for base in (downhill2.Optimizer, downhill2.Adam):
+            with pytest.raises(TypeError, match=f"Mine must not declare {name!r}, a name that"):
+                type("Mine", (base,), {name: declare()})
+    for name in ("stop", "history", "hyper"):
+        with pytest.raises(TypeError, match=f"f must not declare {name!r}, a name that"):
+            downhill2.rule(eval(f"lambda p, g, {name}=d: g", {"d": declare()}), name="f")
+    assert registry == before
+
+
+def test_a_declaration_that_comes_from_beside_the_optimizer_hides_nothing_either(registry):
+    class Beside:
+        stop = downhill2.Hyper(0.5)
+
+    with pytest.raises(TypeError, match="Mine must not declare 'stop'"):
+        type("Mine", (Beside, downhill2.Adam), {})
+
+
+@pytest.mark.parametrize("name", ["patience", "train", "loss", "batch_size", "max_updates", "checkpoint", "algo"])
+def test_no_keyword_of_a_hyperparameter_is_an_argument_of_a_run(name, registry):
+    for declaration in (downhill2.Hyper(0.5, name), downhill2.Hyper(0.5, former=(name,))):
+        with pytest.raises(TypeError, match=f"Mine must not declare '{name}', an argument of build or of a run"):
+            type("Mine", (downhill2.Adam,), {"mine": declaration})
+
+
+def test_state_and_hyperparameters_take_no_name_of_each_other(registry):
+    with pytest.raises(TypeError, match="Mine must not declare 'beta1'"):
+        type("Mine", (downhill2.Adam,), {"beta1": downhill2.Zeros()})
+    with pytest.raises(TypeError, match="Mine must not declare 'm'"):
+        type("Mine", (downhill2.Adam,), {"m": downhill2.Hyper(0.5)})
+    replaced = type("Mine", (downhill2.Adam,), {"beta1": downhill2.Hyper(0.5), "m": downhill2.Copy()})
+    assert replaced().hyper["beta1"] == 0.5
+
+
 # -- in the mode that users run
 
 

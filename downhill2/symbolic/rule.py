@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
 from . import graph
 from .graph import Variable
-from .hyper import Hyper, Hyperparameters, declared
+from .hyper import Hyper, Hyperparameters, Setting, declared
 from .layout import Bundle, Layout, Values
 from .state import State, Store
+
+
+DECLARED = Hyper | Setting | State
 
 
 class Context:
@@ -65,8 +69,17 @@ class Rule:
     direction: Callable[..., tuple[Variable, dict[str, Variable]]]
     evaluated: Callable[..., Variable]
 
+    context: Context
+    hyper: Hyperparameters
+
     learning_rate = Hyper(1e-4, at_least=0)
     learning_rate_factor = Hyper(1.0, at_least=0, off=1.0)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, declaration in declared(cls, DECLARED).items():
+            if name in ("param", "grad") or _is_taken(cls, name, declaration):
+                raise TypeError(f"{cls.__name__} must not declare {name!r}, a name that it uses itself; choose another")
 
     def __init__(self, context: Context) -> None:
         self.context, self.hyper = context, context.hyper
@@ -95,27 +108,34 @@ class Rule:
     @property
     def loss(self) -> Variable:
         """The loss before this update: a scalar."""
-        return self._batch["loss"]
+        return self._needed("loss")
 
     @property
     def global_norm(self) -> Variable:
         """The norm of all gradients taken as one vector: a scalar."""
-        return self._batch["global_norm"]
+        return self._needed("global_norm")
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of x, a parameter's."""
-        shape: tuple[int, ...] = self._batch["shape"]()
+        shape: tuple[int, ...] = self._needed("shape")()
         return shape
 
     @property
     def gradient(self) -> Variable:
         """The gradient that the rule was given, for what comes after the rule."""
-        return self._batch["gradient"]()
+        return self._needed("gradient")()
 
     def hvp(self, r: Variable, method: str = "rop") -> Variable:
         """Return the Hessian of the loss over all parameters times `r`, a tensor like x (scope ``'all'``)."""
-        return self._batch["hvp"](r, method)
+        return self._needed("hvp")(r, method)
+
+    def _needed(self, name: str) -> Any:
+        if name not in self._batch:
+            raise AttributeError(
+                f"{type(self).__name__}.{name} has a value inside direction only, if the rule declares needs = ({name!r},)"
+            )
+        return self._batch[name]
 
     def apply(
         self, layout: Layout, point: Values, grads: Values, batch: Mapping[str, Any]
@@ -134,6 +154,7 @@ class Rule:
             directions.write(bundle, direction)
             for n, s in states.items():
                 new.update(s.updates(state_t[n]))
+        self._batch = {}
         return directions, new
 
     def evaluations(self, layout: Layout, point: Values) -> dict[Variable, Variable]:
@@ -199,6 +220,13 @@ class Held:
     def updates(self, new: Variable) -> dict[Variable, Variable]:
         """Return the new value of each variable."""
         return {self.variables[0]: new} if self.bundle is None else self.bundle.updates(self.variables, new)
+
+
+def _is_taken(cls: type, name: str, declaration: object) -> bool:
+    """Whether a class of the family uses a declared name for something that is no declaration of the same kind."""
+    kind = State if isinstance(declaration, State) else Hyper | Setting
+    announced = any(name in inspect.get_annotations(base) and name not in vars(base) for base in cls.__mro__)
+    return announced or any(name in vars(base) and not isinstance(vars(base)[name], kind) for base in cls.__mro__)
 
 
 def _first(state: State, rule: Rule, bundle: Bundle, owner: str) -> Any:
