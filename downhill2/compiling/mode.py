@@ -10,7 +10,8 @@ from pytensor.link.numba.linker import NumbaLinker
 
 from .garbage import uncollected
 from .linker import FunctionLinker
-from .rewrites import BEFORE_FUSION, GUARD, IN_PLACE, ElementwiseUpdates, InPlace, Requirements
+from .rewrites import BEFORE_FUSION, BEFORE_PRODUCTS, GUARD, IN_PLACE, one_product
+from .rewrites import ElementwiseUpdates, InPlace, Requirements
 
 # Rewrites of PyTensor 3.3 that melt nodes together for its own kernels; we have loops for each node.
 EXCLUDED = ("fuse_indexed_into_elemwise", "inline_symbolic_for_fusion", "merge_inlined_symbolic")
@@ -52,7 +53,8 @@ def fast_mode(base: Any = None, *, fused: bool = True, products: bool = True, pa
         raise ValueError(f"base must be a mode with the Numba linker, got {base}")
     if not fused:
         return base
-    rewrites = base.provided_optimizer.excluding(*EXCLUDED).register((ElementwiseUpdates(), BEFORE_FUSION))
+    ours = (one_product, BEFORE_PRODUCTS), (ElementwiseUpdates(), BEFORE_FUSION)
+    rewrites = base.provided_optimizer.excluding(*EXCLUDED).register(*ours)
     return Mode(FunctionLinker(products=products, parallel=parallel), rewrites, Database())
 
 

@@ -10,13 +10,19 @@ from typing import Any
 from pytensor.graph.basic import Apply, Constant
 from pytensor.graph.destroyhandler import DestroyHandler, inplace_candidates
 from pytensor.graph.fg import Output
-from pytensor.graph.rewriting.basic import GraphRewriter
+from pytensor.graph.rewriting.basic import GraphRewriter, copy_stack_trace, in2out, node_rewriter
 from pytensor.graph.utils import InconsistencyError
 from pytensor.scalar import identity
-from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor import specify_shape
+from pytensor.tensor.blockwise import Blockwise
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
+from pytensor.tensor.math import Dot, Sum
 
 from .plan import is_tensor
 from .values import SUPPORTED
+
+BEFORE_PRODUCTS = 1.65
+"""A position in PyTensor's sequence of rewrites, where it chooses routines of BLAS at 1.7."""
 
 BEFORE_FUSION = 48.5
 """A position in PyTensor's sequence of rewrites, where it melts elementwise operations together at 49."""
@@ -28,6 +34,53 @@ IN_PLACE = "inplace_elemwise"
 """The name of the rewrite by which PyTensor lets elementwise operations work in place."""
 
 same_elements = Elemwise(identity)
+
+
+@node_rewriter([Sum])  # type: ignore[untyped-decorator, unused-ignore]
+def sum_of_products(fgraph: Any, node: Any) -> list[Any] | None:
+    """Write a sum over products of the matrices of two stacks as one product of two long matrices.
+
+    It is the gradient of a dense layer ``x @ W`` whose input has more than two dimensions; the products, each as
+    large as W, are never made. Only where each stack becomes one matrix without a copy: the left ones are transposed,
+    the right ones are not, and what is summed over are the last axes before those of the matrices.
+    """
+    [stack] = node.inputs
+    product, ndim = stack.owner, stack.type.ndim
+    axes = sorted(range(ndim) if node.op.axis is None else node.op.axis)
+    if not axes or not _is_product(product) or axes != [*range(axes[0], ndim - 2)] or len(fgraph.clients[stack]) > 1:
+        return None
+    left, right = product.inputs
+    alike = all(v.type.dtype == node.outputs[0].type.dtype for v in (left, right))
+    repeated = any(v.type.broadcastable[axis] for v in (left, right) for axis in axes)
+    if not alike or repeated or not _is_transposed(left) or _is_transposed(right):
+        return None
+    first = axes[0]
+    # that one long matrix has as many rows as the other does not say that the stacks are equally long
+    right = specify_shape(right, [left.shape[axis] if axis in axes else None for axis in range(ndim)])
+    new = _joined(left.mT, first).mT @ _joined(right, first)
+    copy_stack_trace(node.outputs[0], new)
+    return [node.outputs[0].type.filter_variable(new)]
+
+
+one_product = in2out(sum_of_products, name="sum_of_products")
+
+
+def _is_product(node: Any) -> bool:
+    return node is not None and isinstance(node.op, Blockwise) and isinstance(node.op.core_op, Dot)
+
+
+def _is_transposed(variable: Any) -> bool:
+    node, ndim = variable.owner, variable.type.ndim
+    swapped = [*range(ndim - 2), ndim - 1, ndim - 2]
+    return node is not None and isinstance(node.op, DimShuffle) and [*node.op.new_order] == swapped
+
+
+def _joined(stack: Any, first: int) -> Any:
+    """Return matrices with those along the axes from `first` on below one another."""
+    rows: Any = 1
+    for axis in range(first, stack.type.ndim - 1):
+        rows = rows * stack.shape[axis]
+    return stack.reshape((*(stack.shape[axis] for axis in range(first)), rows, stack.shape[-1]))
 
 
 class ElementwiseUpdates(GraphRewriter):  # type: ignore[misc]  # PyTensor has no annotations
