@@ -34,13 +34,13 @@ from .algorithms.schedule_free import ScheduleFree, ScheduleFreeAdamW
 from .algorithms.sgd import NoisySGD
 from .algorithms.sign import Lion, SignSGD, Signum
 from .algorithms.smorms3 import SMORMS3
-from .base import Optimizer, build
 from .catalogue import list_algorithms
 from .dataset import Dataset
 from .first_order import NAG, SGD
 from .fitting.faults import NonFiniteError
 from .fitting.fit import params_beside_data
 from .fitting.settings import NAMES
+from .optimizer import Optimizer, build
 from .plugin import updates
 from .rules import rule
 from .running.checkpoint import CheckpointError

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from .base import Optimizer
+from .symbolic.algorithm import Algorithm as Rules
 from .symbolic.hyper import Hyper, Setting, declared
-from .symbolic.rule import Context, Rule
+from .symbolic.registry import registry
 from .symbolic.state import State
 
 EXAMPLE = (40, 30)
@@ -46,7 +46,7 @@ class Algorithm:
     """
 
     name: str
-    cls: type[Optimizer]
+    cls: type[Rules]
     summary: str
     settings: dict[str, Any]
     common: dict[str, Any]
@@ -66,7 +66,7 @@ class Algorithm:
 class Algorithms(Mapping[str, Algorithm]):
     """All algorithms by name, in alphabetical order: a mapping that prints as a table."""
 
-    def __init__(self, classes: Mapping[str, type[Optimizer]]) -> None:
+    def __init__(self, classes: Mapping[str, type[Rules]]) -> None:
         self._classes = {name: classes[name] for name in sorted(classes)}
 
     def __iter__(self) -> Iterator[str]:
@@ -104,12 +104,11 @@ def list_algorithms() -> Algorithms:
     >>> print(algorithms["adam"].paper)
     D. P. Kingma and J. Ba (2014). "Adam: a method for stochastic optimization." arXiv:1412.6980. Algorithm 1.
     """
-    return Algorithms(Optimizer.registry)
+    return Algorithms(registry.algorithms)
 
 
-def _algorithm(name: str, cls: type[Optimizer]) -> Algorithm:
-    rule, everywhere = cls.__new__(cls), declared(Optimizer, Hyper | Setting)
-    Rule.__init__(rule, Context(cls))  # and not the algorithm's own, which a caller's class may have changed
+def _algorithm(name: str, cls: type[Rules]) -> Algorithm:
+    rule, everywhere = cls.with_defaults(), declared(Rules, Hyper | Setting)
     own = {n: d for n, d in rule.hyper.declared.items() if everywhere.get(n) is not d or n == "learning_rate"}
     states = {n: s for n, s in declared(cls, State).items() if s.when is None or s.when(rule)}
     first = {n: s.first(rule, np.zeros(EXAMPLE), "x") for n, s in states.items()}

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from .base import Optimizer, build
+from .optimizer import build
 from .symbolic import graph, pipeline
+from .symbolic.algorithm import Algorithm, algorithm
 from .symbolic.graph import Variable
 from .symbolic.layout import Layout
 from .symbolic.measure import Measured
@@ -22,7 +23,7 @@ SETTINGS = {"sam": "the gradient at another point", "accumulate": "the rows of e
 def updates(
     loss_or_grads: Any = None,
     params: Sequence[Variable] | None = None,
-    algo: str | type[Optimizer] = "adam",
+    algo: str | type[Algorithm] = "adam",
     **hyper: Any,
 ) -> Any:
     """Return the update expressions of an algorithm for a loss, or for gradients.
@@ -66,14 +67,14 @@ def updates(
     if loss_or_grads is None:
         if params is not None:
             raise TypeError("loss_or_grads must be a loss or gradients where params are given, got None")
-        build(algo, None, **hyper)  # so that what is wrong is told where it stands
+        algorithm(algo)(**hyper)  # so that what is wrong is told where it stands
         return partial(updates, algo=algo, **hyper)
     if graph.is_variable(loss_or_grads):
         return dict(build(algo, loss_or_grads, params, **hyper).get_updates())
-    return _of_gradients(loss_or_grads, params, build(algo, None, **hyper))
+    return _of_gradients(loss_or_grads, params, algorithm(algo)(**hyper))
 
 
-def _of_gradients(grads: Any, params: Sequence[Variable] | None, rule: Optimizer) -> Updates:
+def _of_gradients(grads: Any, params: Sequence[Variable] | None, rule: Algorithm) -> Updates:
     if isinstance(grads, str) or not isinstance(grads, Sequence):
         raise TypeError(f"loss_or_grads must be a loss or a sequence of gradients, got {grads!r}")
     if params is None:
@@ -99,7 +100,7 @@ def _checked(grads: Sequence[Any], params: Sequence[Variable], names: Sequence[s
     return [graph.cast(g, graph.work_dtype(p.type.dtype)) for g, p in zip(grads, params, strict=True)]
 
 
-def _check_needs(rule: Optimizer, layout: Layout) -> None:
+def _check_needs(rule: Algorithm, layout: Layout) -> None:
     """Raise ValueError if gradients alone cannot serve an algorithm or a setting."""
     for part, _ in rule.parts(layout):
         for need in part.needs:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from .base import Optimizer
+from .symbolic.algorithm import Algorithm, AlgorithmType
 from .symbolic.functional import members
 
 SCOPES = ("element", "tensor", "all")
@@ -61,4 +61,4 @@ def rule(f: Callable[..., Any] | None = None, *, name: str | None = None, scope:
         raise ValueError(f"name must be an identifier, got {name!r}; give name= for a function without")
     if scope not in SCOPES:
         raise ValueError(f"scope must be {' or '.join(map(repr, SCOPES))}, got {scope!r}")
-    return type(name, (Optimizer,), {**body, "scope": scope})
+    return AlgorithmType(name, (Algorithm,), {**body, "scope": scope})

@@ -11,7 +11,7 @@ import pytensor.tensor as pt
 import pytest
 from hypothesis import HealthCheck, settings
 
-from downhill2 import Optimizer
+from downhill2.symbolic.registry import registry as registered
 
 DEFAULT_MODE = pytensor.config.mode
 # Set at import, so that they hold for what test modules compile at module level too.
@@ -49,9 +49,16 @@ def pytest_runtest_protocol(item):
 @pytest.fixture
 def own_algorithms(monkeypatch):
     """The registry with what the package has, whatever test modules have added; put back afterwards."""
-    own = {n: c for n, c in Optimizer.registry.items() if c.__module__.startswith("downhill2.algorithms.")}
-    monkeypatch.setattr(Optimizer, "registry", own)
+    own = {n: c for n, c in registered.algorithms.items() if c.__module__.startswith("downhill2.algorithms.")}
+    monkeypatch.setattr(registered, "algorithms", own)
     return own
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """The algorithms by name; what a test registers is forgotten after it."""
+    monkeypatch.setattr(registered, "algorithms", dict(registered.algorithms))
+    return registered.algorithms
 
 
 @pytest.fixture(scope="session")

@@ -480,8 +480,8 @@ def test_values_that_do_not_fit_are_refused_and_no_parameter_changes(targets, ki
 
 
 def test_what_needs_a_loss_says_so():
-    message = "loss must be given for this, got none; make it by SGD(loss, ...) or build"
-    assert_refused(ValueError, message, lambda: downhill2.SGD().minimize(max_epochs=1))
+    message = "SGD needs a loss for 'minimize'; make an optimizer by SGD(loss, ...) or build"
+    assert_refused(AttributeError, message, lambda: downhill2.SGD().minimize(max_epochs=1))
 
 
 def _fitted(**settings):

@@ -21,11 +21,7 @@ from downhill2.running.loop import Tally
 X = np.arange(12.0).reshape(6, 2) / 10
 Y = X @ [1.0, -2.0]
 
-
-@pytest.fixture(autouse=True)
-def registry(monkeypatch):
-    """Let the algorithms of a test be forgotten after it."""
-    monkeypatch.setattr(Optimizer, "registry", dict(Optimizer.registry))
+pytestmark = pytest.mark.usefixtures("registry")
 
 
 @pytest.fixture
@@ -82,7 +78,9 @@ RUN = {"validate_every": 1, "patience": None}
 def test_an_optimizer_is_built_by_name_in_upper_or_lower_case_or_by_class():
     for algo in ("adam", "Adam", "ADAM", downhill2.Adam):
         opt = downhill2.build(algo, pytensor.shared(1.0) ** 2, learning_rate=0.5)
-        assert type(opt) is downhill2.Adam
+        assert isinstance(opt, downhill2.Adam)
+        assert isinstance(opt, Optimizer)
+        assert not isinstance(opt, downhill2.SGD)
         assert opt.hyper["learning_rate"] == 0.5
 
 

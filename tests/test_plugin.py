@@ -220,8 +220,7 @@ def test_the_catalogue_prints_as_a_table():
     assert adagrad.endswith("torch, optax, keras, downhill")
 
 
-def test_the_catalogue_has_algorithms_without_documentation_too(monkeypatch):
-    monkeypatch.setattr(Optimizer, "registry", dict(Optimizer.registry))
+def test_the_catalogue_has_algorithms_without_documentation_too(registry):
 
     class Bare(downhill2.Optimizer):
         __doc__ = None

@@ -331,14 +331,6 @@ def test_a_transform_that_forgets_its_state_is_told():
         linear([np.zeros(2)], transforms=[forgetful]).get_updates()
 
 
-@pytest.fixture
-def registry():
-    before = dict(downhill2.Optimizer.registry)
-    yield downhill2.Optimizer.registry
-    downhill2.Optimizer.registry.clear()
-    downhill2.Optimizer.registry.update(before)
-
-
 def test_a_rule_by_function_is_an_algorithm_like_any_other(registry):
     @downhill2.rule
     def mine(param, grad, v=downhill2.Zeros(), beta=downhill2.Hyper(0.5, at_least=0, below=1)):
@@ -402,10 +394,10 @@ def test_functions_that_are_no_rules_are_refused(f, options, kind, message, regi
 
 
 def names_of_an_optimizer():
-    """All that an optimizer has under a name, but for what algorithms declare anew: hyperparameters and settings."""
+    """All that an optimizer or its rule has under a name, but for what algorithms declare: hyperparameters, settings."""
     opt = downhill2.build("sgd", pytensor.shared(1.0, name="w") ** 2)
-    found = {*dir(opt), "param", "grad"}
-    return sorted(n for n in found if not isinstance(getattr(type(opt), n, None), downhill2.Hyper | downhill2.Setting))
+    declared = opt.rule.hyper.declared
+    return sorted({*dir(opt), *dir(opt.rule), "param", "grad"} - declared.keys())
 
 
 @pytest.mark.parametrize("declare", [lambda: downhill2.Hyper(0.5), lambda: downhill2.Setting(10), downhill2.Zeros])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ..base import Optimizer
+from ..symbolic.algorithm import Algorithm
 from ..symbolic.formulas import ema, root
 from ..symbolic.graph import Variable
 from ..symbolic.hyper import Hyper
 from ..symbolic.state import Zeros
 
 
-class ADADELTA(Optimizer):
+class ADADELTA(Algorithm):
     r"""ADADELTA: scale gradients by the recent size of steps over the recent size of gradients.
 
     Like RMSProp it divides by a moving root mean square of the gradient; it also multiplies by that of its own

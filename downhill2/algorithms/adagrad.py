@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytensor.tensor as pt
 
-from ..base import Optimizer
+from ..symbolic.algorithm import Algorithm
 from ..symbolic.declared import Hyper, Setting, with_default
 from ..symbolic.formulas import root
 from ..symbolic.graph import Variable
@@ -12,7 +12,7 @@ from ..symbolic.options import Count
 from ..symbolic.state import State, Zeros
 
 
-class ADAGRAD(Optimizer):
+class ADAGRAD(Algorithm):
     r"""ADAGRAD: divide each element's rate by the root of the sum of its squared gradients.
 
     Elements with large or frequent gradients soon take small steps, rare ones keep taking large steps: good for
@@ -76,7 +76,7 @@ class ADAGRAD(Optimizer):
         return grad / root(self.initial_accumulator + g2_t, self.epsilon, self.epsilon_at), {"g2": g2_t}
 
 
-class AdagradWindow(Optimizer):
+class AdagradWindow(Algorithm):
     r"""ADAGRAD over a window: divide by the root of the sum of the latest squared gradients alone.
 
     ADAGRAD's steps shrink for ever, since its sum only grows. A sum over the last `window` gradients forgets the
@@ -122,7 +122,7 @@ class AdagradWindow(Optimizer):
     """
 
     scope = "tensor"  # its memory has an axis more than the parameter
-    learning_rate = with_default(Optimizer.learning_rate, 1e-3)
+    learning_rate = with_default(Algorithm.learning_rate, 1e-3)
     epsilon = Hyper(0.1, "rms_regularizer", at_least=0)
     epsilon_at = Setting("inside", ("inside", "outside"))
     window = Count(10, least=1)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytensor.tensor as pt
 
-from ..base import Optimizer
+from ..symbolic.algorithm import Algorithm
 from ..symbolic.formulas import ema
 from ..symbolic.graph import Variable
 from ..symbolic.hyper import Hyper, Setting
 from ..symbolic.state import Zeros
 
 
-class Adam(Optimizer):
+class Adam(Algorithm):
     r"""Adam: the mean of recent gradients over the root of their mean square.
 
     Joins the ideas of momentum and RMSProp. Both averages start at zero and are too small at first, which the

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytensor.tensor as pt
 
-from ..base import Optimizer
+from ..symbolic.algorithm import Algorithm
 from ..symbolic.declared import Setting
 from ..symbolic.formulas import ema
 from ..symbolic.graph import Variable
@@ -13,7 +13,7 @@ from .adam import Adam
 from .adam_variants import KERAS, AdamW
 
 
-class Adamax(Optimizer):
+class Adamax(Algorithm):
     r"""Adamax: the mean of recent gradients over the largest of them.
 
     Adam divides by a norm of recent gradients that weighs them by their squares. The limit of ever higher powers is a

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytensor.tensor as pt
 
-from ..base import Optimizer
+from ..symbolic.algorithm import Algorithm
 from ..symbolic.declared import Decay, Hyper, with_default
 from ..symbolic.graph import Variable
 from ..symbolic.state import Copy, Zeros
 
 
-class ASGD(Optimizer):
+class ASGD(Algorithm):
     r"""ASGD: gradient descent, of whose points the average counts.
 
     Gradient descent with noisy gradients dances around the minimum; the average of its points stands still, and
@@ -63,7 +63,7 @@ class ASGD(Optimizer):
 
     presets = {"torch": {"t0": 1e6}}
     owns_rate = True
-    learning_rate = with_default(Optimizer.learning_rate, 0.01)
+    learning_rate = with_default(Algorithm.learning_rate, 0.01)
     lambd = Hyper(1e-4, at_least=0)
     alpha = Hyper(0.75, at_least=0)
     t0 = Hyper(0.0, at_least=0)
@@ -78,7 +78,7 @@ class ASGD(Optimizer):
         return mean + (param - mean) / pt.maximum(1, self.t - 2 - self.t0)
 
 
-class MADGRAD(Optimizer):
+class MADGRAD(Algorithm):
     r"""MADGRAD: a step from the start against the sum of all gradients, over the cube root of that of their squares.
 
     Dual averaging forgets no gradient: each counts with a weight that grows, and the parameter is where all of them
@@ -129,7 +129,7 @@ class MADGRAD(Optimizer):
 
     presets = {"optax": {}}
     owns_rate = True
-    learning_rate = with_default(Optimizer.learning_rate, 0.01)
+    learning_rate = with_default(Algorithm.learning_rate, 0.01)
     beta = Decay(0.9)
     epsilon = Hyper(1e-6, at_least=0)
     s, v, x0 = Zeros(), Zeros(), Copy()

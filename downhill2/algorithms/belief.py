@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytensor.tensor as pt
 
-from ..base import Optimizer
+from ..symbolic.algorithm import Algorithm
 from ..symbolic.declared import Decay, Hyper, Setting, with_default
 from ..symbolic.formulas import ema
 from ..symbolic.graph import Variable
 from ..symbolic.state import State, Zeros
 
 
-class AdaBelief(Optimizer):
+class AdaBelief(Algorithm):
     r"""AdaBelief: Adam that divides by how far gradients are from what was expected of them.
 
     The moving mean is a prediction of the gradient. Where gradients come out as predicted, even large ones, steps are
@@ -79,7 +79,7 @@ class AdaBelief(Optimizer):
         return m_hat / (pt.sqrt(s_hat) + self.epsilon), {"m": m_t, "s": s_t}
 
 
-class ACProp(Optimizer):
+class ACProp(Algorithm):
     r"""ACProp: the gradient over what was known before it of how far gradients are from their mean.
 
     As in AdaBelief the divisor is the spread of gradients around their moving mean. It is that of the update before,
@@ -148,7 +148,7 @@ class ACProp(Optimizer):
         return grad / (pt.sqrt(s_hat) + self.epsilon), {"m": m_t, "s": s_t}
 
 
-class Yogi(Optimizer):
+class Yogi(Algorithm):
     r"""Yogi: Adam whose mean square grows and falls by steps of bounded size.
 
     Adam's mean square falls quickly when gradients become small, and rates jump up. Here it moves towards the squared
@@ -218,7 +218,7 @@ class Yogi(Optimizer):
         return m_hat / (pt.sqrt(v_hat) + self.epsilon), {"m": m_t, "v": v_t}
 
 
-class ADOPT(Optimizer):
+class ADOPT(Algorithm):
     r"""ADOPT: the mean of gradients that were scaled, each by what was known before it.
 
     Adam divides the mean of gradients by a root that the newest of them has changed, and need not converge unless

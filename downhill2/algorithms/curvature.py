@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ..base import Optimizer
+from ..symbolic.algorithm import Algorithm
 from ..symbolic.formulas import ema, root
 from ..symbolic.graph import Variable
 from ..symbolic.hyper import Hyper, Setting
 from ..symbolic.state import Generator, Zeros
 
 
-class ESGD(Optimizer):
+class ESGD(Algorithm):
     r"""Equilibrated SGD: divide the gradient by the recent root mean square of Hessian rows.
 
     Where the loss is strongly curved, of either sign, steps have to be small. The product of the Hessian with a

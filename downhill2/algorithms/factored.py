@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytensor.tensor as pt
 
-from ..base import Optimizer
+from ..symbolic.algorithm import Algorithm
 from ..symbolic.declared import Decay, Hyper, Setting, with_default
 from ..symbolic.formulas import ema
 from ..symbolic.graph import Variable
@@ -22,7 +22,7 @@ def _others(axis: int, ndim: int) -> tuple[int, ...]:
     return tuple(a for a in range(ndim) if a != axis)
 
 
-class SM3(Optimizer):
+class SM3(Algorithm):
     r"""SM3: ADAGRAD that remembers one number for each row and column.
 
     A large layer's second moments need as much memory as the layer. Here each slice along each axis keeps the largest
@@ -132,7 +132,7 @@ def _whole_shape(rule: Any, value: Any) -> Shape:
     return (0,) if _axes(rule, value.shape) else value.shape
 
 
-class Adafactor(Optimizer):
+class Adafactor(Algorithm):
     r"""Adafactor: Adam without a first moment, its second moments factored into rows and columns.
 
     The squared gradients of a matrix are approximated by the product of their means over rows and over columns: an
@@ -215,8 +215,8 @@ class Adafactor(Optimizer):
         },
         "keras": {"learning_rate": 0.001},
     }
-    learning_rate = with_default(Optimizer.learning_rate, 0.01)
-    decay = with_default(Optimizer.decay, "decoupled")
+    learning_rate = with_default(Algorithm.learning_rate, 0.01)
+    decay = with_default(Algorithm.decay, "decoupled")
     beta2_decay = Hyper(0.8, above=0)
     epsilon = Hyper(1e-30, at_least=0)
     epsilon_at = Setting("square", ("square", "floor"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytensor.tensor as pt
 
-from ..base import Optimizer
+from ..symbolic.algorithm import Algorithm
 from ..symbolic.declared import Decay, Hyper, Setting, with_default
 from ..symbolic.formulas import ema, norm
 from ..symbolic.graph import Variable
@@ -17,7 +17,7 @@ def trust(param_size: Variable, step_size: Variable) -> Variable:
     return pt.switch(pt.or_(pt.eq(param_size, 0), pt.eq(step_size, 0)), 1, param_size / step_size)
 
 
-class LARS(Optimizer):
+class LARS(Algorithm):
     r"""LARS: layer-wise adaptive rates, for large batches.
 
     A step that is large beside its layer's weights makes training diverge, and layers differ widely in this. Here each
@@ -74,8 +74,8 @@ class LARS(Optimizer):
     scope = "tensor"
     own_decay = True
     presets = {"optax": {}}
-    learning_rate = with_default(Optimizer.learning_rate, 1.0)
-    momentum = with_default(Optimizer.momentum, 0.9)
+    learning_rate = with_default(Algorithm.learning_rate, 1.0)
+    momentum = with_default(Algorithm.momentum, 0.9)
     decay = Setting("coupled", ("coupled",))
     trust_coefficient = Hyper(0.001, at_least=0)
     epsilon = Hyper(0.0, at_least=0)
@@ -142,7 +142,7 @@ class LAMB(Adam):
         "optax": {},
         "keras": {"epsilon": 1e-7, "decay_scaled": False, "decay": "decoupled"},
     }
-    learning_rate = with_default(Optimizer.learning_rate, 1e-3)
+    learning_rate = with_default(Algorithm.learning_rate, 1e-3)
     beta1, beta2 = Decay(0.9), Decay(0.999)
     epsilon = with_default(Adam.epsilon, 1e-6)
     decay_scaled = Setting(True)
@@ -160,7 +160,7 @@ class LAMB(Adam):
         return trust(norm(param), norm(u)) * u, state
 
 
-class NovoGrad(Optimizer):
+class NovoGrad(Algorithm):
     r"""NovoGrad: Adam with one second moment for each layer.
 
     The gradient of each parameter is divided by an average of its norm, then summed up with momentum: half of Adam's
@@ -210,7 +210,7 @@ class NovoGrad(Optimizer):
     scope = "tensor"
     own_decay = True
     presets = {"optax": {}}
-    learning_rate = with_default(Optimizer.learning_rate, 0.01)
+    learning_rate = with_default(Algorithm.learning_rate, 0.01)
     decay = Setting("coupled", ("coupled",))
     beta1, beta2 = Decay(0.9), Decay(0.25)
     epsilon = Hyper(1e-6, at_least=0)
@@ -225,7 +225,7 @@ class NovoGrad(Optimizer):
         return m_t, {"m": m_t, "v": v_t}
 
 
-class Fromage(Optimizer):
+class Fromage(Algorithm):
     r"""Fromage: steps of a fixed size relative to each layer, which never let it grow.
 
     Derived from how far a deep network's function moves when its layers do: each layer turns by the same angle. One
@@ -266,7 +266,7 @@ class Fromage(Optimizer):
     scope = "tensor"
     owns_rate = True
     presets = {"optax": {}}
-    learning_rate = with_default(Optimizer.learning_rate, 0.01)
+    learning_rate = with_default(Algorithm.learning_rate, 0.01)
     min_norm = Hyper(1e-6, above=0)
 
     def direction(self, param: Variable, grad: Variable) -> tuple[Variable, dict[str, Variable]]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 
-from ..base import Optimizer
+from ..symbolic.algorithm import Algorithm
 from ..symbolic.declared import Decay, Hyper, Setting, with_default
 from ..symbolic.formulas import ema
 from ..symbolic.graph import Variable
@@ -17,7 +17,7 @@ TINY = float(np.finfo("f8").eps)
 """Squared norms up to this count as zero: there is no direction to take."""
 
 
-class Polyak(Optimizer):
+class Polyak(Algorithm):
     r"""Polyak's step: as long as it takes to reach the known minimum of the loss, were the loss linear.
 
     Needs no learning rate but the least value that the loss can have; 0 for models that can fit all their data.
@@ -62,7 +62,7 @@ class Polyak(Optimizer):
     scope = "all"
     needs = ("loss",)
     presets = {"optax": {}}
-    learning_rate = with_default(Optimizer.learning_rate, 1.0)
+    learning_rate = with_default(Algorithm.learning_rate, 1.0)
     f_min = Hyper(0.0)
     max_learning_rate = Hyper(1.0, above=0)
     epsilon = Hyper(0.0, at_least=0)
@@ -163,7 +163,7 @@ class SPSPlus(SPS):
         return pt.maximum(super().gap, 0)
 
 
-class MoMo(Optimizer):
+class MoMo(Algorithm):
     r"""MoMo: momentum whose step goes no further than a model of the loss allows.
 
     Averages of losses and gradients make a linear model of the loss, cut off at a lower bound. A step goes to where
@@ -218,7 +218,7 @@ class MoMo(Optimizer):
     needs = ("loss",)
     owns_rate = own_decay = True
     presets = {"optax": {}}
-    learning_rate = with_default(Optimizer.learning_rate, 1.0)
+    learning_rate = with_default(Algorithm.learning_rate, 1.0)
     decay = Setting("decoupled", ("decoupled",))
     beta = Decay(0.9)
     lower_bound = Hyper(0.0)
@@ -313,7 +313,7 @@ class MoMoAdam(MoMo):
     True
     """
 
-    learning_rate = with_default(Optimizer.learning_rate, 0.01)
+    learning_rate = with_default(Algorithm.learning_rate, 0.01)
     beta = None
     beta1, beta2 = Decay(0.9), Decay(0.999)
     epsilon = Hyper(1e-8, at_least=0)

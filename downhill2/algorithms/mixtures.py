@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytensor.tensor as pt
 
-from ..base import Optimizer
+from ..symbolic.algorithm import Algorithm
 from ..symbolic.declared import Decay, Hyper, Setting, with_default
 from ..symbolic.formulas import ema
 from ..symbolic.graph import Variable
 from ..symbolic.state import Zeros
 
 
-class Adan(Optimizer):
+class Adan(Algorithm):
     r"""Adan: Adam with Nesterov's momentum, estimated from the differences of gradients.
 
     Nesterov's method takes the gradient a little ahead. How the gradient will change ahead can be told from how it
@@ -72,8 +72,8 @@ class Adan(Optimizer):
     """
 
     presets = {"optax": {"form": "optax", "epsilon_root": 1e-8, "decay": "decoupled"}}
-    learning_rate = with_default(Optimizer.learning_rate, 1e-3)
-    decay = with_default(Optimizer.decay, "proximal")
+    learning_rate = with_default(Algorithm.learning_rate, 1e-3)
+    decay = with_default(Algorithm.decay, "proximal")
     beta1, beta2, beta3 = Decay(0.98), Decay(0.92), Decay(0.99)
     epsilon = Hyper(1e-8, at_least=0)
     epsilon_root = Hyper(0.0, at_least=0)
@@ -94,7 +94,7 @@ class Adan(Optimizer):
         return u, {"m": m_t, "v": v_t, "n": n_t, "g": grad}
 
 
-class AdEMAMix(Optimizer):
+class AdEMAMix(Algorithm):
     r"""AdEMAMix: Adam that also moves by a mean of very old gradients.
 
     One moving mean cannot be quick and remember long. With two, the quick one follows the landscape and the slow one
@@ -151,7 +151,7 @@ class AdEMAMix(Optimizer):
     """
 
     presets = {"optax": {}}
-    decay = with_default(Optimizer.decay, "decoupled")
+    decay = with_default(Algorithm.decay, "decoupled")
     beta1, beta2, beta3 = Decay(0.9), Decay(0.999), Decay(0.9999)
     alpha = Hyper(5.0, at_least=0)
     epsilon = Hyper(1e-8, at_least=0)
@@ -168,7 +168,7 @@ class AdEMAMix(Optimizer):
         return (m_hat + self.alpha * s_t) / (pt.sqrt(v_hat) + self.epsilon), {"m": m_t, "s": s_t, "v": v_t}
 
 
-class SimplifiedAdEMAMix(Optimizer):
+class SimplifiedAdEMAMix(Algorithm):
     r"""Simplified AdEMAMix: AdEMAMix whose quick mean is the gradient itself.
 
     One average less to keep. What is remembered is a sum, as in heavy-ball momentum, so its weight grows with the

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytensor.tensor as pt
 
-from ..base import Optimizer
+from ..symbolic.algorithm import Algorithm
 from ..symbolic.declared import Decay, Hyper, Setting, with_default
 from ..symbolic.formulas import ema, norm
 from ..symbolic.graph import Variable
 from ..symbolic.state import Copy, Number, Zeros
 
 
-class DoG(Optimizer):
+class DoG(Algorithm):
     r"""DoG: the distance from the start over the root of all squared gradients, as the learning rate.
 
     Such a rate is what theory would choose if it knew how far the solution is; the farthest point so far stands for
@@ -61,7 +61,7 @@ class DoG(Optimizer):
 
     scope = "all"
     presets = {"optax": {}}
-    learning_rate = with_default(Optimizer.learning_rate, 1.0)
+    learning_rate = with_default(Algorithm.learning_rate, 1.0)
     init_step = Hyper(1e-6, above=0)
     init_step_kind = Setting("heuristic", ("heuristic", "distance", "learning_rate"))
     epsilon = Hyper(1e-8, at_least=0)
@@ -86,7 +86,7 @@ class DoG(Optimizer):
         return self.init_step * (1 + norm(param)) if self.init_step_kind == "heuristic" else self.init_step
 
 
-class DoWG(Optimizer):
+class DoWG(Algorithm):
     r"""DoWG: DoG with gradients that are weighted by the distance.
 
     Later gradients, taken farther from the start, count more, so that steps are longer than DoG's.
@@ -131,7 +131,7 @@ class DoWG(Optimizer):
 
     scope = "all"
     presets = {"optax": {}}
-    learning_rate = with_default(Optimizer.learning_rate, 1.0)
+    learning_rate = with_default(Algorithm.learning_rate, 1.0)
     init_distance2 = Hyper(1e-4, above=0)
     epsilon = Hyper(1e-4, at_least=0)
     x0, r2, g2 = Copy(), Number(lambda rule, value: rule.hyper["init_distance2"]), Number()
@@ -150,7 +150,7 @@ def _at_least(d: Variable, numerator: Variable, denominator: Variable) -> Variab
     return pt.maximum(d, pt.switch(denominator > 0, numerator / denominator, d))
 
 
-class DAdaptAdamW(Optimizer):
+class DAdaptAdamW(Algorithm):
     r"""D-Adapt AdamW: AdamW that estimates its learning rate as it goes.
 
     How well past steps point along the present gradient bounds the distance to the solution from below; the bound
@@ -205,7 +205,7 @@ class DAdaptAdamW(Optimizer):
     scope = "all"
     owns_rate = own_decay = True
     presets = {"optax": {}}
-    learning_rate = with_default(Optimizer.learning_rate, 1.0)
+    learning_rate = with_default(Algorithm.learning_rate, 1.0)
     decay = Setting("decoupled", ("decoupled",))
     beta1, beta2 = Decay(0.9), Decay(0.999)
     epsilon = Hyper(1e-8, at_least=0)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytensor.tensor as pt
 
-from ..base import Optimizer
+from ..symbolic.algorithm import Algorithm
 from ..symbolic.declared import Hyper, Setting, with_default
 from ..symbolic.graph import Variable
 from ..symbolic.state import Copy, Zeros
 from .adam import Adam
 
 
-class FTRL(Optimizer):
+class FTRL(Algorithm):
     r"""FTRL-proximal: go where all gradients so far, with a penalty, would have been best.
 
     The regularized leader is the minimum of the sum of all linear losses seen, plus terms that keep it near its
@@ -88,7 +88,7 @@ class FTRL(Optimizer):
         return param - leader, {"n": n_t, "z": z_t}
 
 
-class COCOB(Optimizer):
+class COCOB(Algorithm):
     r"""COCOB: a gambler who bets on the direction of each element, without a learning rate.
 
     Each element plays with a coin whose outcomes are its gradients. Its wealth is what earlier steps have won; it bets
@@ -138,7 +138,7 @@ class COCOB(Optimizer):
     """
 
     presets = {"optax": {}}
-    learning_rate = with_default(Optimizer.learning_rate, 1.0)
+    learning_rate = with_default(Algorithm.learning_rate, 1.0)
     alpha = Hyper(100.0, above=0)
     epsilon = Hyper(1e-8, above=0)
     L, G, R, C, x0 = Zeros(), Zeros(), Zeros(), Zeros(), Copy()
@@ -156,7 +156,7 @@ class COCOB(Optimizer):
         return param - new, {"L": L_t, "G": G_t, "R": R_t, "C": C_t, "x0": x0}
 
 
-class OptimisticGD(Optimizer):
+class OptimisticGD(Algorithm):
     r"""Optimistic gradient descent: step against the gradient that is to come, guessed from the last two.
 
     In games, where two losses pull at each other, gradient descent runs in circles and away. A guess that gradients go

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ..base import Optimizer
+from ..symbolic.algorithm import Algorithm
 from ..symbolic.formulas import ema, root
 from ..symbolic.graph import Variable
 from ..symbolic.hyper import Hyper, Setting
 from ..symbolic.state import Zeros
 
 
-class RMSProp(Optimizer):
+class RMSProp(Algorithm):
     r"""RMSProp: divide the gradient by its recent root mean square, or its recent standard deviation.
 
     The size of gradients differs between elements and changes in the course of a run; divided by a moving average

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytensor.tensor as pt
 
-from ..base import Optimizer
+from ..symbolic.algorithm import Algorithm
 from ..symbolic.graph import Variable
 from ..symbolic.hyper import Hyper
 from ..symbolic.state import Zeros
 
 
-class RProp(Optimizer):
+class RProp(Algorithm):
     r"""iRprop-: a step size for each element, from the signs of its gradient alone.
 
     Where the gradient keeps its sign, the step grows; where it changes, the last step went over a minimum, so the

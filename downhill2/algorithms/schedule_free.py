@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytensor.tensor as pt
 
-from ..base import Optimizer
+from ..symbolic.algorithm import Algorithm
 from ..symbolic.declared import Decay, Hyper, Setting, with_default
 from ..symbolic.formulas import ema
 from ..symbolic.graph import Variable
@@ -13,7 +13,7 @@ from ..symbolic.state import Copy, Number, Zeros
 State = dict[str, Variable]
 
 
-class ScheduleFree(Optimizer):
+class ScheduleFree(Algorithm):
     r"""Schedule-Free SGD: steps from one sequence of points, gradients between it and its average.
 
     A falling learning rate brings noisy steps to rest, but has to know when the run will end. The average of all
@@ -60,7 +60,7 @@ class ScheduleFree(Optimizer):
     owns_rate = True
     presets = {"optax": {}}
     decay = Setting("coupled", ("coupled",))
-    learning_rate = with_default(Optimizer.learning_rate, 1.0)
+    learning_rate = with_default(Algorithm.learning_rate, 1.0)
     beta1 = Hyper(0.9, above=0, below=1)
     weight_power = Hyper(2.0, at_least=0)
     z, total, largest = Copy(follows=True), Number(), Number()
@@ -141,7 +141,7 @@ class ScheduleFreeAdamW(ScheduleFree):
 
     own_decay = True
     presets = {"optax": {}, "keras": {"weight_power": 0.0}}
-    learning_rate = with_default(Optimizer.learning_rate, 0.0025)
+    learning_rate = with_default(Algorithm.learning_rate, 0.0025)
     decay = Setting("decoupled", ("decoupled",))
     beta2 = Decay(0.999)
     epsilon = Hyper(1e-8, at_least=0)

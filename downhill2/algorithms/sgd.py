@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ..base import Optimizer
+from ..symbolic.algorithm import Algorithm
 from ..symbolic.declared import with_default
 from ..symbolic.graph import Variable
 from ..symbolic.hyper import Setting
 
 
-class SGD(Optimizer):
+class SGD(Algorithm):
     r"""Stochastic gradient descent: step against the gradient.
 
     The gradient of the loss on a mini-batch is an estimate of the gradient on all data; a step against it makes
@@ -151,4 +151,4 @@ class NoisySGD(SGD):
     """
 
     presets = {"optax": SGD.presets["optax"]}
-    gradient_noise = with_default(Optimizer.gradient_noise, 0.01)
+    gradient_noise = with_default(Algorithm.gradient_noise, 0.01)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytensor.tensor as pt
 
-from ..base import Optimizer
+from ..symbolic.algorithm import Algorithm
 from ..symbolic.declared import Decay, with_default
 from ..symbolic.formulas import ema
 from ..symbolic.graph import Variable
 from ..symbolic.state import Zeros
 
 
-class SignSGD(Optimizer):
+class SignSGD(Algorithm):
     r"""SignSGD: every element moves by the learning rate, against the sign of its gradient.
 
     How large a gradient is says little when it is noisy; its sign is one bit, cheap to send between machines. All
@@ -50,7 +50,7 @@ class SignSGD(Optimizer):
         return pt.sign(grad), {}
 
 
-class Signum(Optimizer):
+class Signum(Algorithm):
     r"""Signum: SignSGD with the sign of a moving average of gradients.
 
     Averaged over some updates, a sign is less often wrong.
@@ -99,7 +99,7 @@ class Signum(Optimizer):
         return pt.sign(m_t), {"m": m_t}
 
 
-class Lion(Optimizer):
+class Lion(Algorithm):
     r"""Lion: the sign of a mix of the gradient and of a slower average of gradients.
 
     Found by a search over programs. It is Signum in which the present gradient weighs more in the step than in what
@@ -149,7 +149,7 @@ class Lion(Optimizer):
         "optax": {"weight_decay": 1e-3},
         "keras": {"learning_rate": 1e-3},
     }
-    decay = with_default(Optimizer.decay, "decoupled")
+    decay = with_default(Algorithm.decay, "decoupled")
     beta1 = Decay(0.9)
     beta2 = Decay(0.99)
     m = Zeros()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytensor.tensor as pt
 
-from ..base import Optimizer
+from ..symbolic.algorithm import Algorithm
 from ..symbolic.declared import Hyper, with_default
 from ..symbolic.graph import Variable
 from ..symbolic.state import State, Zeros
 
 
-class SMORMS3(Optimizer):
+class SMORMS3(Algorithm):
     r"""SMORMS3: RMSProp that sets its own rate and memory, from how much recent gradients agree.
 
     The squared mean of gradients over their mean square is 1 where they all agree and near 0 where they are noise. It
@@ -53,7 +53,7 @@ class SMORMS3(Optimizer):
     """
 
     owns_rate = True
-    learning_rate = with_default(Optimizer.learning_rate, 1e-3)
+    learning_rate = with_default(Algorithm.learning_rate, 1e-3)
     epsilon = Hyper(1e-16, above=0)
     m, v, M = Zeros(), Zeros(), State(1.0)
 

@@ -13,10 +13,9 @@ from ..dataset import Feed
 from ..running.history import History
 from ..running.loop import Limits, Pair, Run
 from ..symbolic import graph
+from ..symbolic.algorithm import Algorithm
 from ..symbolic.graph import Variable
-from ..symbolic.hyper import Hyperparameters
 from ..symbolic.problem import Pairs
-from ..symbolic.rule import Context
 from .fit import Fit
 from .persistence import Persistent
 from .session import Session
@@ -31,16 +30,15 @@ class Runs(Persistent):
 
     Attributes
     ----------
-    hyper : Hyperparameters
-    context : Context
+    rule : Algorithm
+    fit : Fit
     history : History
         Records of all runs.
     """
 
-    hyper: Hyperparameters
-    context: Context
+    rule: Algorithm
+    fit: Fit
     history: History
-    _fit: Fit | None
     _run: Run | None
 
     @property
@@ -245,14 +243,13 @@ class Runs(Persistent):
 
     def reset(self) -> None:
         """Start anew: state, clock and best as after `build`. Parameters and hyperparameters stay."""
-        self.context.store.reset()
-        self.context.clock.set_value(0)
-        self.context.epochs.set_value(0)
-        self.context.rate_factor.set_value(1.0)
+        self.rule.context.store.reset()
+        self.rule.context.clock.set_value(0)
+        self.rule.context.epochs.set_value(0)
+        self.rule.context.rate_factor.set_value(1.0)
         self._run = None
         self.history = History()
-        if self._fit:
-            self._fit.best = self._fit.no_best()
+        self.fit.best = self.fit.no_best()
 
     def _begin(
         self, train: Any, valid: Any, max_updates: int | None, given: dict[str, Any], must_end: bool = False
@@ -263,13 +260,13 @@ class Runs(Persistent):
         if must_end:
             settings.check_end()
         settings.monitors(fit.problem, fit.monitors)
-        parsed = self.hyper.parse(rest, NAMES)
+        parsed = self.rule.hyper.parse(rest, NAMES)
         dataset, valid_dataset = settings.feeding.datasets(train, valid)
         data = dataset.bind(fit.problem.inputs)
         valid_data = data if valid_dataset is dataset else valid_dataset.bind(fit.problem.inputs)
         settings.calls.check(data)
         self._check_reach(parsed)
-        with self.hyper.tried(parsed), fit.tried(settings.backend):
+        with self.rule.hyper.tried(parsed), fit.tried(settings.backend):
             self._check_schedules(settings, data)
             fit.check()
             monitors = settings.monitors(fit.problem, fit.monitors)  # of hyperparameters as they are now
@@ -281,12 +278,12 @@ class Runs(Persistent):
 
     def _check_schedules(self, settings: Settings, data: Feed) -> None:
         """Raise if a schedule leaves its hyperparameter's range before the limits end the run."""
-        per_epoch = None if data.length is None else math.ceil(data.length / self.hyper["accumulate"])
+        per_epoch = None if data.length is None else math.ceil(data.length / self.rule.hyper["accumulate"])
         updates, epochs = _reach(settings.limits, per_epoch)
         if settings.saving.resume not in (True, "auto"):  # limits of a run that goes on count from its start
-            updates += self.context.clock.get_value()
-            epochs += self.context.epochs.get_value()
-        self.hyper.check_schedules(updates, epochs)
+            updates += self.rule.context.clock.get_value()
+            epochs += self.rule.context.epochs.get_value()
+        self.rule.hyper.check_schedules(updates, epochs)
 
     def _display(self, settings: Settings, must_end: bool) -> Display | None:
         """Return what shows the run, if it is to be shown: by default, one that nobody goes through epoch by epoch."""
@@ -295,11 +292,11 @@ class Runs(Persistent):
             return None
         from ..reporting import progress
 
-        return progress.display(wanted, type(self).__name__, settings.limits, self.hyper.present_numbers)
+        return progress.display(wanted, type(self.rule).__name__, settings.limits, self.rule.hyper.present_numbers)
 
     def _check_reach(self, parsed: Mapping[str, Any]) -> None:
         """Raise if a hyperparameter depends on an input that a run cannot feed."""
-        for name, variable in self.hyper.symbols(parsed).items():
+        for name, variable in self.rule.hyper.symbols(parsed).items():
             for v in graph.explicit_inputs([variable]):
                 if v not in self.fit.problem.inputs:
                     raise ValueError(f"{name} must depend on shared variables or inputs of the loss, got {v}")

@@ -15,7 +15,7 @@ from pytensor.compile.mode import Mode
 from pytensor.graph.basic import equal_computations
 
 from .. import config
-from ..base import Optimizer, build
+from ..optimizer import Optimizer, build
 from ..compiling import backends
 from ..running.functions import mode
 from ..symbolic import graph

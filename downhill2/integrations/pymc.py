@@ -18,7 +18,7 @@ from pytensor.graph.traversal import ancestors
 from pytensor.tensor.shape import Shape_i
 
 from .. import extras
-from ..base import Optimizer, build
+from ..optimizer import Optimizer, build
 from ..fitting.settings import NAMES
 from ..running.loop import Record
 from ..schedules import Cosine

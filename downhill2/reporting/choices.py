@@ -17,11 +17,12 @@ def choices(hyper: Any) -> dict[str, Any]:
 
 def recorded_choices(meta: Mapping[str, Any]) -> dict[str, Any]:
     """Return those that a checkpoint tells of; all of an algorithm that is not known here."""
-    from ..base import Optimizer
+    from ..symbolic.algorithm import Algorithm
     from ..symbolic.hyper import Setting, declared
+    from ..symbolic.registry import registry
 
     algorithms = {"": meta.get("algorithm", "")} | {f"group{i}": of[0] for i, of in enumerate(meta.get("groups", []))}
-    known = {group: Optimizer.registry.get(name, Optimizer) for group, name in algorithms.items()}
+    known = {group: registry.algorithms.get(name, Algorithm) for group, name in algorithms.items()}
     defaults = {group: {n: _plain(d) for n, d in declared(of, Setting).items()} for group, of in known.items()}
 
     def is_chosen(name: str, value: Any) -> bool:

@@ -137,14 +137,14 @@ def _of_optimizer(opt: Any) -> Facts:
     inputs = {"inputs": ", ".join(map(str, opt.inputs)) or "none"}
     return Facts(
         opt.history,
-        algorithm=type(opt).__name__,
+        algorithm=type(opt.rule).__name__,
         stopped=opt.stopped,
         state="" if opt.stopped else "still running",
         params=[Param.of(name, p.get_value()) for p, name in names.items()],
         which="as they are now",
         hyper=_hyper(opt.hyper),
         settings=_limits(opt.limits) | inputs | _data(fit.data) | _compiler(fit.backend),
-        groups=[(type(rule).__name__, ", ".join(names[p] for p in params)) for rule, params in opt.members],
+        groups=[(type(rule).__name__, ", ".join(names[p] for p in params)) for rule, params in opt.rule.members],
         here=True,
     )
 

@@ -13,7 +13,6 @@ from .hyper import Hyper, Hyperparameters, Setting, declared
 from .layout import Bundle, Layout, Values
 from .state import State, Store
 
-
 DECLARED = Hyper | Setting | State
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import climate
-from ..base import Optimizer, build
+from ..optimizer import Optimizer, build
 from ..dataset import Dataset, Feed
 from ..fitting.fit import params_beside_data
 from ..fitting.session import drive
@@ -183,7 +183,7 @@ def _check_used(opt: Optimizer) -> None:
     """Raise ValueError if no update depends on the learning rate."""
     probe, values = graph.shared_scalar(1.0, "learning_rate"), list(opt.fit.updates().values())
     if probe not in graph.shared_inputs(graph.replaced(values, {opt.hyper.variable("learning_rate"): probe})):
-        raise ValueError(f"algo must have a learning rate that its updates depend on, got {type(opt).__name__}")
+        raise ValueError(f"algo must have a learning rate that its updates depend on, got {type(opt.rule).__name__}")
 
 
 @contextlib.contextmanager

@@ -96,7 +96,7 @@ def checked_config(config: Any) -> dict[str, Any]:
 def configuration(opt: Any, record: Record) -> dict[str, Any]:
     """Return what a run is: the algorithm, the size of its parameters, its numbers and the choices that were made."""
     size = sum(p.get_value(borrow=True).size for p in opt.params)
-    return {"algorithm": type(opt).__name__, "parameters": size, **choices(opt.hyper), **record.hyper}
+    return {"algorithm": type(opt.rule).__name__, "parameters": size, **choices(opt.hyper), **record.hyper}
 
 
 def written_before(history: History) -> History:

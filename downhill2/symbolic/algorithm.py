@@ -1,0 +1,182 @@
+"""Algorithm: a rule with the settings of all stages, its groups and a name; nothing of a loss, of data or of runs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from .common import STAGES, Common
+from .graph import Variable
+from .groups import Groups
+from .hyper import Hyper, Setting, declared
+from .layout import Layout, Values
+from .legacy import PairRule
+from .registry import registry
+from .rule import DECLARED, Context, Rule
+
+
+class AlgorithmType(type):
+    """Lets a class of algorithms make an optimizer where it is called with a loss, and answer for that optimizer."""
+
+    def __call__(cls, loss: Variable = None, *args: Any, **kwargs: Any) -> Any:
+        """Return an optimizer that has the rule; without a loss, the rule alone."""
+        if loss is None and not args:
+            return super().__call__(**kwargs)
+        return registry.optimizer(cls, loss, *args, **kwargs)
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        """Whether something is of this algorithm: a rule, or an optimizer that has it."""
+        return super().__instancecheck__(instance) or super().__instancecheck__(
+            getattr(instance, "__dict__", {}).get("rule")
+        )
+
+
+class Algorithm(Common, metaclass=AlgorithmType):
+    """An equation with the settings of all that happens before and after it.
+
+    Subclasses register themselves by name. Called with a loss, a subclass makes an `Optimizer`; without one, it makes
+    what a group takes: ``Adam(learning_rate=0.01)``.
+
+    Parameters
+    ----------
+    groups : sequence of dict, optional
+        Settings of their own for some parameters; see `Optimizer`.
+    **hyper
+        Hyperparameters, settings and `preset`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments that are wrong; TypeError for a class that declares a name which is taken.
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _check_names(cls)
+        if "_get_updates_for" in vars(cls):
+            cls.owns_rate = True
+        registry.add(cls)
+
+    def __init__(self, groups: Sequence[Mapping[str, Any]] = (), **hyper: Any) -> None:
+        pairs: Callable[..., Any] | None = getattr(self, "_get_updates_for", None)
+        if pairs is None and not hasattr(self, "direction"):
+            raise TypeError(f"{type(self).__name__} must define direction(param, grad, **state)")
+        super().__init__(Context(type(self)))
+        self.hyper.assign(self.hyper.parse(hyper, registry.arguments))
+        self._groups = Groups(groups, self.context, self._of_group)
+        self._pairs = pairs and PairRule(pairs, type(self).__name__.lower(), self.context)
+
+    def __getattr__(self, name: str) -> Any:
+        """Say what an algorithm lacks that an optimizer has."""
+        kind = type(self).__name__
+        if hasattr(type(self), name):  # a property that raised AttributeError, which says more
+            return super().__getattribute__(name)
+        if name in registry.members:
+            raise AttributeError(f"{kind} needs a loss for {name!r}; make an optimizer by {kind}(loss, ...) or build")
+        raise AttributeError(f"{kind!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        check_attribute(self, name, vars(self).get("hyper", ()))
+        super().__setattr__(name, value)
+
+    @classmethod
+    def with_defaults(cls) -> Algorithm:
+        """Return the rule under its defaults, whatever the constructor of a caller's subclass asks for."""
+        rule = cls.__new__(cls)
+        Rule.__init__(rule, Context(cls))
+        return rule
+
+    def _of_group(self, algo: Any, settings: dict[str, Any]) -> Rule:
+        """Make the rule of a group."""
+        if isinstance(algo, Algorithm):
+            if not isinstance(type(algo), AlgorithmType) or algo.groups:
+                raise ValueError(f"algo of a group must be an algorithm without a loss or groups, got {algo!r}")
+            algo.hyper.assign(algo.hyper.parse(settings))
+            return algo
+        return algorithm(type(self) if algo is None else algo)(**settings)
+
+    def bind(self, params: Sequence[Variable], names: Sequence[str]) -> None:
+        """Share parameters, called by `names`, out among the groups, if there are any."""
+        if self.groups:
+            self._groups.bind(params, names)
+
+    @property
+    def groups(self) -> list[Any]:
+        """The algorithm of each parameter group."""
+        return self._groups.rules
+
+    @property
+    def members(self) -> list[tuple[Rule, list[Variable]]]:
+        """The algorithm and the parameters of each group."""
+        return list(zip(self._groups.rules, self._groups.params, strict=True))
+
+    @property
+    def preset(self) -> str | None:
+        """The preset that was named last."""
+        return self.hyper.preset
+
+    @preset.setter
+    def preset(self, name: str) -> None:
+        self.hyper.assign(self.hyper.parse({"preset": name}))
+
+    def parts(self, layout: Layout) -> list[tuple[Rule, Layout]]:
+        """Return the rules that update parameters, each with its own."""
+        if self.groups:
+            return self._groups.parts(layout)
+        return [] if self.hyper["frozen"] else super().parts(layout)
+
+    def evaluations(self, layout: Layout, point: Values) -> dict[Variable, Variable]:
+        """Return what to evaluate in place of each parameter; empty if that is the parameter itself."""
+        if not self.groups:
+            return super().evaluations(layout, point)
+        return {p: x for rule, part in self.parts(layout) for p, x in rule.evaluations(part, point).items()}
+
+    def follow(self, layout: Layout) -> None:
+        """Set state that stands for parameters to their present values."""
+        for rule, part in self.parts(layout):
+            if rule is self:
+                super().follow(part)
+            else:
+                rule.follow(part)
+
+    def apply(
+        self, layout: Layout, point: Values, grads: Values, batch: Mapping[str, Any]
+    ) -> tuple[Values, dict[Variable, Variable]]:
+        """Run the equation, in whichever form the class states it."""
+        if self._pairs:
+            return self._pairs.apply(layout, grads)
+        return super().apply(layout, point, grads, batch)
+
+
+def algorithm(algo: Any) -> Any:
+    """Return a class of algorithms by name or as it is; TypeError or ValueError for anything else."""
+    if isinstance(algo, AlgorithmType):
+        return algo
+    if isinstance(algo, str):
+        return registry.find(algo)
+    raise TypeError(f"algo must be a name or a subclass of Optimizer, got {algo!r}")
+
+
+def check_attribute(owner: object, name: str, known: Iterable[str]) -> None:
+    """Raise AttributeError if a name that is to be set anew is nearly that of a hyperparameter."""
+    near = () if hasattr(owner, name) else difflib.get_close_matches(name, list(known), 1, 0.85)
+    if near:
+        raise AttributeError(f"{type(owner).__name__} has no hyperparameter {name!r}; did you mean {near[0]!r}?")
+
+
+def _check_names(cls: type) -> None:
+    """Raise TypeError if a class, or what it declares, has a name that means something else."""
+    name = cls.__name__
+    if any(name.lower() == stage.__name__.lower() for stage in STAGES):
+        raise TypeError(
+            f"an algorithm must not be called {name}; its state would be that of the setting {name.lower()}"
+        )
+    for symbol, declaration in declared(cls, DECLARED).items():
+        if symbol in registry.members:
+            raise TypeError(f"{name} must not declare {symbol!r}, a name that every optimizer has; choose another")
+        for keyword in declaration.names if isinstance(declaration, Hyper | Setting) else ():
+            if keyword in registry.arguments:
+                raise TypeError(f"{name} must not declare {keyword!r}, an argument of build or of a run; choose another")

@@ -1,0 +1,62 @@
+"""The registry: algorithms by name, and what they must know of the runs that stand above them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from .declared import nearest
+
+logger = logging.getLogger("downhill2")
+
+
+class Registry:
+    """Algorithms by name.
+
+    Attributes
+    ----------
+    algorithms : dict of str to type
+        Every class of algorithms by its name in lower case.
+    optimizer : callable
+        Makes an optimizer of an algorithm, a loss and further arguments. The room that has optimizers puts it here.
+    arguments : frozenset of str
+        Arguments of optimizers and runs, which no hyperparameter may have as its name.
+    members : frozenset of str
+        Names that every optimizer has, which no algorithm may declare.
+    """
+
+    def __init__(self) -> None:
+        self.algorithms: dict[str, Any] = {}
+        self.optimizer: Callable[..., Any] = _no_optimizer
+        self.arguments: frozenset[str] = frozenset()
+        self.members: frozenset[str] = frozenset()
+
+    def add(self, cls: type) -> None:
+        """Register a class of algorithms; one of the same name and another module is replaced, with a warning."""
+        name = cls.__name__.lower()
+        former = self.algorithms.get(name, cls)
+        if former.__module__ != cls.__module__:
+            logger.warning("the algorithm %r of %s is replaced by that of %s", name, former.__module__, cls.__module__)
+        self.algorithms[name] = cls
+
+    def find(self, name: str) -> Any:
+        """Return the class of an algorithm by its name, in upper or lower case.
+
+        Raises
+        ------
+        ValueError
+            If there is none; names the nearest.
+        """
+        found = self.algorithms.get(name.lower())
+        if found is None:
+            hint = nearest(name.lower(), self.algorithms) or ";"
+            raise ValueError(f"unknown algorithm {name!r}{hint} downhill2.list_algorithms() lists all")
+        return found
+
+
+def _no_optimizer(*_: Any, **__: Any) -> Any:
+    raise TypeError("an algorithm takes a loss only where downhill2.optimizer is imported")
+
+
+registry = Registry()
