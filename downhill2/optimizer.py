@@ -106,7 +106,7 @@ class Optimizer(Runs, metaclass=OptimizerType):
         Largest Euclidean norm of all gradients together. Default 0: no limit.
     accumulate, reduction, sam, centralize, clip_adaptive, gradient_noise, transforms, mechanic, project, lookahead, \
     ema, swa
-        What else may happen before and after the equation: see `downhill2.symbolic.common.Common`.
+        What else may happen before and after the equation: see `downhill2.symbolic.algorithm.Algorithm`.
 
     Attributes
     ----------

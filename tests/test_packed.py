@@ -269,7 +269,7 @@ def test_element_rules_make_bit_for_bit_the_same_steps():
         for opt in opts:
             layout = Layout(opt.params, opt.fit.problem.names, opt.params if packed else (), store)
             given = dict(zip(opt.inputs, opts[0].inputs, strict=True))
-            new = pipeline.update(opt, opt.fit.problem.measured, layout)
+            new = pipeline.update(opt.rule, opt.fit.problem.measured, layout)
             updates.update(zip(new, graph.replaced(list(new.values()), given), strict=True))
         givens = store.parts(graph.shared_inputs(updates.values()))
         step = PackedFunction(pytensor.function(opts[0].inputs, [], updates=updates, givens=givens, mode=mode()), store)

@@ -170,7 +170,7 @@ def test_updates_have_each_variable_once_and_nothing_that_was_given_as_updates()
 def test_a_closed_gate_holds_back_everything_but_generators():
     a, gate = pytensor.shared(START[0], name="a"), pt.bscalar("gate")
     opt = downhill2.ESGD((a**2).sum(), learning_rate=0.5, momentum=0.5)
-    updates = pipeline.update(opt, Measured(opt.fit.problem.loss, [a]), Layout([a], ["a"]), gate.astype(bool))
+    updates = pipeline.update(opt.rule, Measured(opt.fit.problem.loss, [a]), Layout([a], ["a"]), gate.astype(bool))
     step = pytensor.function([gate], [], updates=updates)
     before = opt.state
     rng = before.pop("all.esgd.rng")
@@ -195,7 +195,7 @@ def test_all_but_the_first_stage_needs_no_data():
     grads = [a.type("gradient")]
     measured = Measured(opt.fit.problem.loss, [a])
     measured.grads = measured.outputs[1:] = grads
-    step = pytensor.function(grads, [], updates=pipeline.update(opt, measured, Layout([a], ["a"])))
+    step = pytensor.function(grads, [], updates=pipeline.update(opt.rule, measured, Layout([a], ["a"])))
     step(np.ones(2))
     assert opt.context.clock.get_value() == 1
     assert (a.get_value() < 1).all()

@@ -37,7 +37,7 @@ def run(updates, times=1):
 def updates_of(opt, packed):
     """Return the updates on separate parameters, or on one vector for each dtype."""
     layout = Layout(opt.params, graph.labels(opt.params), opt.params if packed else ())
-    return pipeline.update(opt, Measured(sum_of_squares(opt.params), opt.params), layout)
+    return pipeline.update(opt.rule, Measured(sum_of_squares(opt.params), opt.params), layout)
 
 
 SHAPES = [(), (3,), (1, 3), (2, 1), (4, 3), (1, 1)]

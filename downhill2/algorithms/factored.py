@@ -13,6 +13,7 @@ from ..symbolic.declared import Decay, Hyper, Setting, with_default
 from ..symbolic.formulas import ema
 from ..symbolic.graph import Variable
 from ..symbolic.state import State, Zeros
+from ..symbolic.transforms import WeightDecay
 
 Shape = tuple[int, ...]
 
@@ -216,7 +217,7 @@ class Adafactor(Algorithm):
         "keras": {"learning_rate": 0.001},
     }
     learning_rate = with_default(Algorithm.learning_rate, 0.01)
-    decay = with_default(Algorithm.decay, "decoupled")
+    decay = with_default(WeightDecay.decay, "decoupled")
     beta2_decay = Hyper(0.8, above=0)
     epsilon = Hyper(1e-30, at_least=0)
     epsilon_at = Setting("square", ("square", "floor"))

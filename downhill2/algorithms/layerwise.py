@@ -9,6 +9,7 @@ from ..symbolic.declared import Decay, Hyper, Setting, with_default
 from ..symbolic.formulas import ema, norm
 from ..symbolic.graph import Variable
 from ..symbolic.state import Number, Zeros
+from ..symbolic.transforms import Momentum
 from .adam import Adam
 
 
@@ -75,7 +76,7 @@ class LARS(Algorithm):
     own_decay = True
     presets = {"optax": {}}
     learning_rate = with_default(Algorithm.learning_rate, 1.0)
-    momentum = with_default(Algorithm.momentum, 0.9)
+    momentum = with_default(Momentum.momentum, 0.9)
     decay = Setting("coupled", ("coupled",))
     trust_coefficient = Hyper(0.001, at_least=0)
     epsilon = Hyper(0.0, at_least=0)

@@ -9,6 +9,7 @@ from ..symbolic.declared import Decay, Hyper, Setting, with_default
 from ..symbolic.formulas import ema
 from ..symbolic.graph import Variable
 from ..symbolic.state import Zeros
+from ..symbolic.transforms import WeightDecay
 
 
 class Adan(Algorithm):
@@ -73,7 +74,7 @@ class Adan(Algorithm):
 
     presets = {"optax": {"form": "optax", "epsilon_root": 1e-8, "decay": "decoupled"}}
     learning_rate = with_default(Algorithm.learning_rate, 1e-3)
-    decay = with_default(Algorithm.decay, "proximal")
+    decay = with_default(WeightDecay.decay, "proximal")
     beta1, beta2, beta3 = Decay(0.98), Decay(0.92), Decay(0.99)
     epsilon = Hyper(1e-8, at_least=0)
     epsilon_root = Hyper(0.0, at_least=0)
@@ -151,7 +152,7 @@ class AdEMAMix(Algorithm):
     """
 
     presets = {"optax": {}}
-    decay = with_default(Algorithm.decay, "decoupled")
+    decay = with_default(WeightDecay.decay, "decoupled")
     beta1, beta2, beta3 = Decay(0.9), Decay(0.999), Decay(0.9999)
     alpha = Hyper(5.0, at_least=0)
     epsilon = Hyper(1e-8, at_least=0)

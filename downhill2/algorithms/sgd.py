@@ -6,6 +6,7 @@ from ..symbolic.algorithm import Algorithm
 from ..symbolic.declared import with_default
 from ..symbolic.graph import Variable
 from ..symbolic.hyper import Setting
+from ..symbolic.transforms import GradientNoise
 
 
 class SGD(Algorithm):
@@ -151,4 +152,4 @@ class NoisySGD(SGD):
     """
 
     presets = {"optax": SGD.presets["optax"]}
-    gradient_noise = with_default(Algorithm.gradient_noise, 0.01)
+    gradient_noise = with_default(GradientNoise.gradient_noise, 0.01)

@@ -9,6 +9,7 @@ from ..symbolic.declared import Decay, with_default
 from ..symbolic.formulas import ema
 from ..symbolic.graph import Variable
 from ..symbolic.state import Zeros
+from ..symbolic.transforms import WeightDecay
 
 
 class SignSGD(Algorithm):
@@ -149,7 +150,7 @@ class Lion(Algorithm):
         "optax": {"weight_decay": 1e-3},
         "keras": {"learning_rate": 1e-3},
     }
-    decay = with_default(Algorithm.decay, "decoupled")
+    decay = with_default(WeightDecay.decay, "decoupled")
     beta1 = Decay(0.9)
     beta2 = Decay(0.99)
     m = Zeros()

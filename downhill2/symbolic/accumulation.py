@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import pytensor.tensor as pt
 
-from . import graph, pipeline
+from . import graph
 from .graph import Variable
 from .hyper import Setting
 from .layout import Layout
@@ -46,7 +46,7 @@ class Accumulate(Rule):
         new = {s: s + factor * grads[p] for p, s in self.sums(layout).items()}
         for symbol, term in (("weight", weight), ("loss", factor * measured.loss), ("batches", 1.0)):
             new[self.number(symbol)] = self.number(symbol) + term
-        return pipeline.finish(new, [*measured.outputs, weight, *new], gate)
+        return graph.gated(new, [*measured.outputs, weight, *new], gate)
 
     def measured(self, params: list[Variable], layout: Layout) -> Measured:
         """Return loss and gradients of all batches so far as if they were one; of what does not move, zeros."""

@@ -6,7 +6,6 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from .common import STAGES, Common
 from .graph import Variable
 from .groups import Groups
 from .hyper import Hyper, Setting, declared
@@ -14,6 +13,7 @@ from .layout import Layout, Values
 from .legacy import PairRule
 from .registry import registry
 from .rule import DECLARED, Context, Rule
+from .stages import SETTINGS, WITH_STATE
 
 
 class AlgorithmType(type):
@@ -32,18 +32,67 @@ class AlgorithmType(type):
         )
 
 
-class Algorithm(Common, metaclass=AlgorithmType):
+class Algorithm(Rule, metaclass=AlgorithmType):
     """An equation with the settings of all that happens before and after it.
 
     Subclasses register themselves by name. Called with a loss, a subclass makes an `Optimizer`; without one, it makes
     what a group takes: ``Adam(learning_rate=0.01)``.
 
+    They act in this order: `accumulate` or `sam`, `centralize`, `max_gradient_elem` or `max_gradient_norm`,
+    `max_global_norm`, `clip_adaptive`, `gradient_noise`, `transforms`, coupled `weight_decay`, the algorithm,
+    `momentum` and the learning rate, other `weight_decay`, `mechanic`, `project`, `lookahead`, `ema` or `swa`.
+
+    Those with options are switched on by a number, by True (with the number given below), or by a dict: of
+    ``gradient_noise=dict(eta=0.1, gamma=0.55)`` the hyperparameters are `gradient_noise` and `gradient_noise_gamma`.
+
     Parameters
     ----------
     groups : sequence of dict, optional
         Settings of their own for some parameters; see `Optimizer`.
+    accumulate : int
+        Batches that make one update, at least 1. Their gradients are averaged, weighted by rows, so that they count as
+        one large batch does; an epoch's end makes an update from those that are left over. Losses and monitors are
+        reported for each batch; `max_updates`, schedules and averages count updates. A batch that is not finite is
+        left out, under ``on_nonfinite='skip'``, and the next one takes its place. Default 1.
+    reduction : {'mean', 'sum'}
+        Whether the loss of a batch is a mean over its rows or a sum, so that gradients are added. Default ``'mean'``.
+    sam : float, or dict of rho (0.05) and adaptive (False)
+        Distance at which gradients are taken, uphill, in units of the parameters (adaptive: relative to the magnitude
+        of each element); at least 0. Losses are those where the parameters are. A step costs two gradients.
+        Default 0: where the parameters are.
+    centralize : bool
+        Whether from each slice of a gradient along its first axis the mean is subtracted, as optax does; not from
+        vectors. Default False.
+    clip_adaptive : float, or dict of clipping (0.01) and epsilon (1e-3)
+        Largest norm of a unit's gradient relative to the norm of the unit, which counts as `epsilon` at least. Units
+        are those of optax: what lies along all axes but the last (of three axes: along the first); a scalar or vector.
+        Default 0: no limit.
+    gradient_noise : float, or dict of eta (0.01), gamma (0.55) and seed (0)
+        Variance of the normal numbers added to the gradient at the first update, in units of the gradient squared; at
+        update t it is ``eta / t**gamma``. They are added after clipping, which would make the variance another; code
+        elsewhere has either order. Default 0: none.
+    transforms : sequence of functions
+        Each is given a parameter and its gradient so far, as PyTensor expressions, and returns the gradient. State is
+        declared as default values: ``def f(param, grad, v=downhill2.Zeros()): ...; return new_grad, dict(v=v_t)``.
+        Default: none.
+    mechanic : float, or dict of s_init (1e-6), decay (0.01), epsilon (1e-8) and betas (6)
+        First factor of the steps, which is then learned; take 1 for the learning rate, or a schedule that begins
+        with 1. Equal to ``optax.contrib.mechanize``. Default 0: the steps stay as they are.
+    project : dict
+        Of parameters, by variable or name pattern, and the sets to keep them in, of `downhill2.projections`, or any
+        function of a new value. What a parameter starts with stays until the first update. Default: none.
+    lookahead : int, or dict of k (5) and alpha (0.5)
+        Updates after which parameters go back to a slow point, which has moved by the fraction alpha towards them.
+        The slow point is evaluated, kept and restored. Default 0: never.
+    ema : float, or dict of decay (0.999) and debias (False)
+        What remains, from update to update, of the weights of an average of parameters, in [0, 1). The average is
+        evaluated, kept and restored. It begins with the value after the first update, which keeps a large weight for
+        long unless `debias` gives all values the relative weights of a long run. Default 0: no average.
+    swa : int, or dict of start (1) and every (1)
+        The first update after which parameters are averaged; then after every so many. The average is evaluated, kept
+        and restored. Default 0: no average.
     **hyper
-        Hyperparameters, settings and `preset`.
+        The algorithm's own hyperparameters and settings, those that `Optimizer` documents, and `preset`.
 
     Raises
     ------
@@ -52,6 +101,7 @@ class Algorithm(Common, metaclass=AlgorithmType):
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    frozen = Setting(False)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -151,6 +201,10 @@ class Algorithm(Common, metaclass=AlgorithmType):
         return super().apply(layout, point, grads, batch)
 
 
+for _name, _declaration in SETTINGS.items():
+    setattr(Algorithm, _name, _declaration)
+
+
 def algorithm(algo: Any) -> Any:
     """Return a class of algorithms by name or as it is; TypeError or ValueError for anything else."""
     if isinstance(algo, AlgorithmType):
@@ -170,7 +224,7 @@ def check_attribute(owner: object, name: str, known: Iterable[str]) -> None:
 def _check_names(cls: type) -> None:
     """Raise TypeError if a class, or what it declares, has a name that means something else."""
     name = cls.__name__
-    if any(name.lower() == stage.__name__.lower() for stage in STAGES):
+    if any(name.lower() == stage.__name__.lower() for stage in WITH_STATE):
         raise TypeError(
             f"an algorithm must not be called {name}; its state would be that of the setting {name.lower()}"
         )

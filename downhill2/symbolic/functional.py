@@ -92,3 +92,9 @@ class Transforms(Setting):
     def plain(self, value: Any) -> Any:
         """Return what a checkpoint has for a value."""
         return [_name(f) for f in value]
+
+
+class Functions(Rule):
+    """The stage `transforms`: each function of the caller is a rule of its own, made by `transform`."""
+
+    transforms = Transforms()

@@ -262,3 +262,17 @@ __all__ = [
     "shared_scalar",
     "work_dtype",
 ]
+
+
+def gated(new: dict[Variable, Variable], known: list[Variable], gate: Variable | None) -> dict[Variable, Variable]:
+    """Return new values in the dtypes of their variables, computed no wider; where a gate is false, the old ones.
+
+    Random generators go on whatever the gate says. `known` are the expressions whose dtypes are as they should be.
+    """
+    tensors = {v: e for v, e in new.items() if is_tensor(v)}
+    narrowed = narrow(list(tensors.values()), known)
+    out = dict(new)
+    for v, e in zip(tensors, narrowed, strict=True):
+        e = v.type.filter_variable(cast(e, v.type.dtype))
+        out[v] = e if gate is None else pt.switch(gate, e, v)
+    return out

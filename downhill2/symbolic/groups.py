@@ -12,13 +12,7 @@ from .graph import Variable
 from .hyper import Hyper, Hyperparameters
 from .layout import Layout
 from .rule import Context, Rule
-
-# what acts on all parameters together, and so is no setting of one group
-SPANNING = (
-    "max_global_norm", "accumulate", "ema", "gradient_noise", "lookahead", "mechanic", "project", "reduction", "sam",
-    "swa", "transforms",
-)  # fmt: skip
-
+from .stages import SPANNING
 
 class Groups:
     """The groups of one optimizer: their rules, and which parameters each updates.

@@ -250,9 +250,19 @@ class Project(Setting):
         return [[str(key), getattr(f, "__name__", None) or repr(f)] for key, f in value]
 
 
+Chosen = Callable[[Variable], Variable]
+
+
+def named(
+    pairs: Sequence[tuple[Any, Any]], params: Sequence[Variable], names: Sequence[str]
+) -> dict[Variable, Chosen]:
+    """Return the projection of each parameter that a key names."""
+    return {p: f for key, f in pairs for p, n in zip(params, names, strict=True) if _is_named(p, n, key)}
+
+
 def chosen(
     pairs: Sequence[tuple[Any, Any]], params: Sequence[Variable], names: Sequence[str]
-) -> dict[Variable, Callable[[Variable], Variable]]:
+) -> dict[Variable, Chosen]:
     """Return the projection of each parameter that has one.
 
     Raises
@@ -260,16 +270,16 @@ def chosen(
     ValueError
         If a key names no parameter, two name the same one, or a projection does not fit the parameter's shape.
     """
-    out: dict[Variable, Callable[[Variable], Variable]] = {}
+    labels, out = dict(zip(params, names, strict=True)), dict[Variable, Chosen]()
     for key, projection in pairs:
-        found = {p: n for p, n in zip(params, names, strict=True) if _is_named(p, n, key)}
+        found = named([(key, projection)], params, names)
         if not found:
             raise ValueError(f"project must name parameters, which are {list(names)}, got {key!r}")
-        for p, name in found.items():
+        for p in found:
             if p in out:
-                raise ValueError(f"project must name each parameter once, got {name!r} again by {key!r}")
-            _check_shape(p, name, projection)
-            out[p] = projection
+                raise ValueError(f"project must name each parameter once, got {labels[p]!r} again by {key!r}")
+            _check_shape(p, labels[p], projection)
+        out |= found
     return out
 
 

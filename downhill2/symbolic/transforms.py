@@ -143,6 +143,13 @@ class Rate(Rule):
         return self.rate * grad, {}
 
 
+class Subtract(Rule):
+    """Subtract a step from the parameter: what passes on is the new value."""
+
+    def direction(self, param: Variable, step: Variable) -> Direction:
+        return param - step, {}
+
+
 def _per_beta(init: Any = 0.0) -> State:
     return State(init, lambda rule, value: (rule.mechanic_betas,))
 

@@ -79,7 +79,7 @@ class Driven:
     def packed_updates(self) -> list[tuple[Any, Any]]:
         """Return what `get_updates` returns, built on one vector for the parameters of each dtype."""
         layout = Layout(self.params, graph.labels(self.params), packed=self.params)
-        return list(pipeline.update(self.optimizer, Measured(self.loss, self.params), layout).items())
+        return list(pipeline.update(self.optimizer.rule, Measured(self.loss, self.params), layout).items())
 
     def variable(self, name: str) -> Any:
         """Return the state variable of this name, such as ``a.adam.m``."""
