@@ -46,6 +46,7 @@ from .rules import rule
 from .running.checkpoint import CheckpointError
 from .running.history import History
 from .running.loop import Record
+from .symbolic.algorithm import Algorithm
 from .symbolic.formulas import ema, norm, root
 from .symbolic.hyper import Hyper, Setting, nearest
 from .symbolic.state import Copy, Generator, Number, State, Zeros
@@ -141,7 +142,7 @@ def minimize(
     valid: Any = None,
     params: Sequence[Any] | None = None,
     inputs: Sequence[Any] | None = None,
-    algo: str | type[Optimizer] = "rmsprop",
+    algo: str | type[Algorithm] = "rmsprop",
     updates: Any = (),
     monitors: Any = (),
     monitor_gradients: bool = False,

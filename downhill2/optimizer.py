@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import climate
@@ -19,7 +19,6 @@ from .symbolic.graph import Variable
 from .symbolic.hyper import Hyper, Setting, declared
 from .symbolic.problem import Pairs, Problem, monitored
 from .symbolic.registry import registry
-from .symbolic.rule import Rule
 
 logging = climate.get_logger("downhill2")  # by this name old scripts reach the package's logger
 
@@ -263,7 +262,7 @@ class Optimizer(Runs, metaclass=OptimizerType):
 
 
 def build(
-    algo: str | type[Optimizer],
+    algo: str | type[Algorithm],
     loss: Variable,
     params: Sequence[Variable] | None = None,
     inputs: Sequence[Variable] | None = None,
@@ -288,7 +287,9 @@ def build(
     ValueError
         If there is no algorithm of that name.
     """
-    return algorithm(algo)(loss, params, inputs, updates, monitors, monitor_gradients, groups, backend, **hyper)
+    cls = algorithm(algo)
+    made: Optimizer = cls(loss, params, inputs, updates, monitors, monitor_gradients, groups, backend, **hyper)
+    return made
 
 
 def optimizer(

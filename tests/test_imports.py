@@ -43,8 +43,8 @@ def room(module):
 
 MODULES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
 FACADE = ("", "first_order", "adaptive")
-# What stands on the ground and carries the algorithms, `base` the last of it.
-MIDDLE = [m for m in MODULES if m == "base" or room(m) == "fitting"]
+# What runs an algorithm, `optimizer` the last of it.
+MIDDLE = [m for m in MODULES if m == "optimizer" or room(m) == "fitting"]
 
 
 def absolute(node, module):
@@ -94,9 +94,9 @@ def outside(module, *allowed):
 
 
 def test_imports_are_found():
-    assert {"symbolic.graph", "symbolic.hyper", "running.loop", "fitting.fit"} <= imports("base")
+    assert {"symbolic.graph", "symbolic.hyper", "running.loop", "fitting.fit"} <= imports("optimizer")
     assert {"symbolic.graph", "symbolic.state"} <= imports("symbolic.rule")
-    assert {"base", "symbolic.formulas"} <= imports("algorithms.adam")
+    assert {"symbolic.algorithm", "symbolic.formulas"} <= imports("algorithms.adam")
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if room(m) in GROUND])
@@ -115,14 +115,14 @@ def test_the_loop_imports_nothing_of_the_package_but_its_parts():
 
 
 @pytest.mark.parametrize("module", MIDDLE)
-def test_what_carries_the_algorithms_stands_on_the_ground(module):
+def test_what_runs_an_algorithm_stands_on_the_ground(module):
     assert not outside(module, *GROUND, "fitting")
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("algorithms.")])
-def test_an_algorithm_file_imports_only_the_house_and_those_before_it(module):
+def test_an_algorithm_file_imports_only_what_is_symbolic_and_those_before_it(module):
     position = ALGORITHMS.index(module.removeprefix("algorithms."))
-    assert not outside(module, "base", "symbolic")
+    assert not outside(module, "symbolic")
     siblings = {m.removeprefix("algorithms.") for m in imports(module) if room(m) == "algorithms"}
     assert siblings <= set(ALGORITHMS[:position])
 
@@ -162,17 +162,17 @@ def test_progress_stands_on_nothing_but_its_parts(module):
 
 @pytest.mark.parametrize("module", [m for m in MODULES if room(m) == "tuning"])
 def test_tuning_stands_on_the_optimizer(module):
-    assert not outside(module, *GROUND, "base", "fitting", "schedules")
+    assert not outside(module, *GROUND, "optimizer", "fitting", "schedules")
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if room(m) == "integrations"])
 def test_integrations_stand_on_the_optimizer(module):
-    assert not outside(module, *GROUND, "base", "fitting", "plugin", "schedules")
+    assert not outside(module, *GROUND, "optimizer", "fitting", "plugin", "schedules")
 
 
-@pytest.mark.parametrize("module", ["first_order", "adaptive"])
+@pytest.mark.parametrize("module", ["first_order", "adaptive", "base"])
 def test_the_old_paths_are_re_exports_only(module):
-    assert not outside(module, "algorithms")
+    assert not outside(module, "algorithms", "optimizer")
     tree = ast.parse(MODULES[module].read_text())
     assert {type(node) for node in tree.body} == {ast.Expr, ast.ImportFrom, ast.Assign}
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytensor
@@ -10,7 +12,7 @@ import pytensor.tensor as pt
 import pytest
 
 import downhill2
-from downhill2.symbolic import pipeline
+from downhill2.symbolic import pipeline, stages
 from downhill2.symbolic.layout import Layout
 from downhill2.symbolic.measure import Measured
 
@@ -199,3 +201,30 @@ def test_all_but_the_first_stage_needs_no_data():
     step(np.ones(2))
     assert opt.context.clock.get_value() == 1
     assert (a.get_value() < 1).all()
+
+
+# -- the table
+
+
+def test_everything_that_must_know_the_stages_is_derived_from_their_table():
+    own = {n for stage in stages.ORDER for n in stages.settings(stage.declares)}
+    assert own - {"learning_rate", "learning_rate_factor"} == {*stages.SETTINGS}
+    assert all(getattr(downhill2.Adam, n) is d for n, d in stages.SETTINGS.items())
+    assert [s.__name__ for s in stages.AVERAGES] == ["Lookahead", "EMA", "SWA"]
+    assert {s.__name__ for s in stages.WITH_STATE} >= {"Accumulate", "Momentum", "Mechanic", "GradientNoise"}
+
+
+@pytest.mark.parametrize("name", stages.SPANNING)
+def test_what_acts_on_all_parameters_is_no_setting_of_a_group(name):
+    on = {"accumulate": 2, "reduction": "sum", "transforms": [lambda p, g: g], "project": {"a": abs}}
+    with pytest.raises(ValueError, match=rf"groups\[0\] must not have {name}, which spans all groups"):
+        linear(groups=[{"params": "*", name: on.get(name, 1 if name in ("lookahead", "swa") else 0.5)}])
+
+
+def test_the_picture_of_the_stages_shows_the_table():
+    folder = Path(__file__).parents[1] / "docs"
+    picture = runpy.run_path(str(folder / "pictures" / "stages.py"))["drawing"]()
+    assert picture == (folder / "explanation" / "stages.svg").read_text(encoding="utf-8")
+    for stage in stages.CLASSES:
+        if stages.settings(stage):
+            assert f"{next(iter(stages.settings(stage)))}=" in picture

@@ -109,7 +109,7 @@ def test_a_rule_without_a_direction_is_refused():
 
     with pytest.raises(TypeError, match=r"Nothing must define direction\(param, grad, \*\*state\)"):
         Nothing(shared(1.0) ** 2)
-    with pytest.raises(TypeError, match="rule must be an algorithm such as Adam\\(\\), got Pow.0; build makes an optimizer by name"):
+    with pytest.raises(TypeError, match="rule must be an algorithm such as Adam\\(\\), got Pow"):
         Optimizer(shared(1.0) ** 2)
 
 
@@ -143,7 +143,7 @@ def test_a_rule_made_without_a_loss_is_just_its_hyperparameters():
     assert rule.hyper["learning_rate"] == 0.01
     assert not isinstance(rule, Optimizer)
     for name in ("get_updates", "minimize", "params", "best_monitors", "state", "stopped", "history", "stop"):
-        with pytest.raises(AttributeError, match=rf"Adam needs a loss for '{name}'; make an optimizer by Adam\(loss, ."):
+        with pytest.raises(AttributeError, match=rf"Adam needs a loss for '{name}'; make an optimizer by"):
             getattr(rule, name)
 
 

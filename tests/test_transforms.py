@@ -394,7 +394,7 @@ def test_functions_that_are_no_rules_are_refused(f, options, kind, message, regi
 
 
 def names_of_an_optimizer():
-    """All that an optimizer or its rule has under a name, but for what algorithms declare: hyperparameters, settings."""
+    """All that an optimizer or its rule has under a name, but for what algorithms declare."""
     opt = downhill2.build("sgd", pytensor.shared(1.0, name="w") ** 2)
     declared = opt.rule.hyper.declared
     return sorted({*dir(opt), *dir(opt.rule), "param", "grad"} - declared.keys())

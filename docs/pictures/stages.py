@@ -4,33 +4,43 @@ Usage: python docs/pictures/stages.py [picture]
 """
 
 import sys
+import textwrap
 from pathlib import Path
 from xml.sax.saxutils import escape
+
+from downhill2.symbolic.rule import Rule
+from downhill2.symbolic.stages import ORDER, settings
+from downhill2.symbolic.transforms import Rate, Subtract
 
 WIDTH, MARGIN, LINE, GAP = 400, 10, 19, 22
 BATCH, STEP, TEXT, SOFT = "#dbe9f6", "#fdebd8", "#1a1a1a", "#4a4a4a"
 
-# title, settings that act there, colour
-STAGES = [
-    ("1  measure", ["loss, gradients; with sam= uphill"], BATCH),
-    ("2  gates", ["accumulate=, on_nonfinite="], BATCH),
-    (
-        "3  the gradient",
-        [
-            "centralize=",
-            "max_gradient_elem=, max_gradient_norm=",
-            "max_global_norm=, clip_adaptive=",
-            "gradient_noise=, transforms=",
-            "weight_decay= (coupled)",
-        ],
-        STEP,
-    ),
-    ("4  the equation", ["algo=, one for each of groups="], STEP),
-    ("5  momentum and rate", ["momentum=, learning_rate=", "weight_decay= (decoupled)"], STEP),
-    ("6  new value", ["mechanic=, then minus, then project="], STEP),
-    ("7  averages", ["lookahead=, ema=, swa="], STEP),
-    ("8  one switch", ["gate closed: every old value stays"], STEP),
-]
+WORDS = {Rule: "algo=, one for each of groups=", Rate: "learning_rate=", Subtract: "minus"}
+"""What stands for stages that no setting of their own switches on."""
+BESIDE = {
+    "measure": ["loss, gradients"],
+    "gates": ["on_nonfinite="],
+    "one switch": ["gate closed: every old value stays"],
+}
+"""What happens in a part besides its stages."""
+
+
+def lines(words, width=40):
+    """Words, as many on a line as fit."""
+    return textwrap.wrap(", ".join(dict.fromkeys(words)), width) if words else []
+
+
+def parts():
+    """The parts of a step, from the table of stages: title, lines of settings, colour."""
+    found = {"measure": [], "gates": []}
+    for stage in ORDER:
+        name = WORDS.get(stage.declares) or f"{next(iter(settings(stage.declares)))}="
+        found.setdefault(stage.part, []).append(name)
+    for number, part in enumerate([*found, "one switch"], 1):
+        colour = BATCH if part in ("measure", "gates") else STEP
+        yield f"{number}  {part}", lines([*BESIDE.get(part, []), *found.get(part, [])]), colour
+
+
 # what passes from one stage to the next
 BETWEEN = ["loss, gradients", "gradients", "gradients", "direction", "step", "new value", "new value"]
 
@@ -41,15 +51,15 @@ def text(x, y, words, size=15, weight="normal", colour=TEXT, anchor="start"):
     return f'<text x="{x}" y="{y}" {style}>{escape(words)}</text>'
 
 
-def box(y, title, lines, colour):
+def box(y, title, words, colour):
     """A stage: its name, and the settings that act there. Returns its elements and its lower edge."""
-    height = 30 + LINE * len(lines)
+    height = 30 + LINE * len(words)
     out = [
         f'<rect x="{MARGIN}" y="{y}" width="{WIDTH - 2 * MARGIN}" height="{height}" rx="6" fill="{colour}" '
         'stroke="#8a8a8a"/>',
         text(MARGIN + 12, y + 21, title, 16, "bold"),
     ]
-    out += [text(MARGIN + 34, y + 21 + LINE * (i + 1), line, 15, colour=SOFT) for i, line in enumerate(lines)]
+    out += [text(MARGIN + 34, y + 21 + LINE * (i + 1), line, 15, colour=SOFT) for i, line in enumerate(words)]
     return out, y + height
 
 
@@ -67,8 +77,8 @@ def arrow(y, words):
 def drawing():
     """The picture as SVG."""
     out, y = [text(MARGIN, 26, "blue: uses the batch; orange: no data"), *arrow(36, "a batch")], 36 + GAP
-    for i, (title, lines, colour) in enumerate(STAGES):
-        elements, y = box(y, title, lines, colour)
+    for i, (title, words, colour) in enumerate(parts()):
+        elements, y = box(y, title, words, colour)
         out += elements
         if i < len(BETWEEN):
             out += arrow(y, BETWEEN[i])

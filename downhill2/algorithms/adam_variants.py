@@ -9,6 +9,7 @@ from ..symbolic.declared import Hyper, Setting, with_default
 from ..symbolic.formulas import ema
 from ..symbolic.graph import Variable
 from ..symbolic.state import Number, Zeros
+from ..symbolic.transforms import WeightDecay
 from .adam import Adam
 
 KERAS = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-7, "decay": "decoupled"}
@@ -65,8 +66,8 @@ class AdamW(Adam):
         "optax": {"beta1": 0.9, "beta2": 0.999, "weight_decay": 1e-4},
         "keras": {**KERAS, "epsilon_at": "hat", "weight_decay": 0.004},
     }
-    weight_decay = with_default(Adam.weight_decay, 0.01)
-    decay = with_default(Adam.decay, "decoupled")
+    weight_decay = with_default(WeightDecay.weight_decay, 0.01)
+    decay = with_default(WeightDecay.decay, "decoupled")
 
 
 class AMSGrad(Adam):

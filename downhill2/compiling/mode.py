@@ -10,8 +10,16 @@ from pytensor.link.numba.linker import NumbaLinker
 
 from .garbage import uncollected
 from .linker import FunctionLinker
-from .rewrites import BEFORE_FUSION, BEFORE_PRODUCTS, GUARD, IN_PLACE, one_product
-from .rewrites import ElementwiseUpdates, InPlace, Requirements
+from .rewrites import (
+    BEFORE_FUSION,
+    BEFORE_PRODUCTS,
+    GUARD,
+    IN_PLACE,
+    ElementwiseUpdates,
+    InPlace,
+    Requirements,
+    one_product,
+)
 
 # Rewrites of PyTensor 3.3 that melt nodes together for its own kernels; we have loops for each node.
 EXCLUDED = ("fuse_indexed_into_elemwise", "inline_symbolic_for_fusion", "merge_inlined_symbolic")

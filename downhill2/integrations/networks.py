@@ -15,8 +15,8 @@ from pytensor.compile.mode import Mode
 from pytensor.graph.basic import equal_computations
 
 from .. import config
-from ..optimizer import Optimizer, build
 from ..compiling import backends
+from ..optimizer import Optimizer, build
 from ..running.functions import mode
 from ..symbolic import graph
 from ..symbolic.graph import Variable

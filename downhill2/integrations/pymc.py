@@ -18,11 +18,12 @@ from pytensor.graph.traversal import ancestors
 from pytensor.tensor.shape import Shape_i
 
 from .. import extras
-from ..optimizer import Optimizer, build
 from ..fitting.settings import NAMES
+from ..optimizer import Optimizer, build
 from ..running.loop import Record
 from ..schedules import Cosine
 from ..symbolic import graph
+from ..symbolic.algorithm import Algorithm
 from ..symbolic.graph import Variable
 from ..symbolic.hyper import nearest
 
@@ -169,7 +170,7 @@ def find_MAP(
     initvals: Mapping[Any, Any] | None = None,
     random_seed: int | None = None,
     include_transformed: bool = True,
-    algo: str | type[Optimizer] = "adam",
+    algo: str | type[Algorithm] = "adam",
     **settings: Any,
 ) -> dict[str, Any]:
     """Find the point of highest posterior density of a PyMC model, on batches of its data if need be.

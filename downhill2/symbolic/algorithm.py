@@ -146,7 +146,8 @@ class Algorithm(Rule, metaclass=AlgorithmType):
                 raise ValueError(f"algo of a group must be an algorithm without a loss or groups, got {algo!r}")
             algo.hyper.assign(algo.hyper.parse(settings))
             return algo
-        return algorithm(type(self) if algo is None else algo)(**settings)
+        made: Rule = algorithm(type(self) if algo is None else algo)(**settings)
+        return made
 
     def bind(self, params: Sequence[Variable], names: Sequence[str]) -> None:
         """Share parameters, called by `names`, out among the groups, if there are any."""
@@ -233,4 +234,6 @@ def _check_names(cls: type) -> None:
             raise TypeError(f"{name} must not declare {symbol!r}, a name that every optimizer has; choose another")
         for keyword in declaration.names if isinstance(declaration, Hyper | Setting) else ():
             if keyword in registry.arguments:
-                raise TypeError(f"{name} must not declare {keyword!r}, an argument of build or of a run; choose another")
+                raise TypeError(
+                    f"{name} must not declare {keyword!r}, an argument of build or of a run; choose another"
+                )

@@ -14,6 +14,7 @@ from .layout import Layout
 from .rule import Context, Rule
 from .stages import SPANNING
 
+
 class Groups:
     """The groups of one optimizer: their rules, and which parameters each updates.
 

@@ -152,4 +152,5 @@ class Passing:
 
 
 def _shape(bundle: Bundle) -> tuple[int, ...]:
-    return bundle.shapes[0]
+    shape: tuple[int, ...] = bundle.shapes[0]
+    return shape

@@ -253,9 +253,7 @@ class Project(Setting):
 Chosen = Callable[[Variable], Variable]
 
 
-def named(
-    pairs: Sequence[tuple[Any, Any]], params: Sequence[Variable], names: Sequence[str]
-) -> dict[Variable, Chosen]:
+def named(pairs: Sequence[tuple[Any, Any]], params: Sequence[Variable], names: Sequence[str]) -> dict[Variable, Chosen]:
     """Return the projection of each parameter that a key names."""
     return {p: f for key, f in pairs for p, n in zip(params, names, strict=True) if _is_named(p, n, key)}
 

@@ -132,7 +132,8 @@ class Rule:
     def _needed(self, name: str) -> Any:
         if name not in self._batch:
             raise AttributeError(
-                f"{type(self).__name__}.{name} has a value inside direction only, if the rule declares needs = ({name!r},)"
+                f"{type(self).__name__}.{name} has a value inside direction only, if the rule declares "
+                f"needs = ({name!r},)"
             )
         return self._batch[name]
 

@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 
 from .. import climate
-from ..optimizer import Optimizer, build
 from ..dataset import Dataset, Feed
 from ..fitting.fit import params_beside_data
 from ..fitting.session import drive
 from ..fitting.settings import Feeding
 from ..fitting.snapshot import Snapshot
+from ..optimizer import Optimizer, build
 from ..running.loop import Tally
 from ..running.stopping import diverged as has_diverged
 from ..schedules import Exponential
 from ..symbolic import graph
+from ..symbolic.algorithm import Algorithm
 
 logger = climate.get_logger("downhill2")
 
@@ -76,7 +77,7 @@ def find_learning_rate(
     train: Any,
     params: Sequence[Any] | None = None,
     inputs: Sequence[Any] | None = None,
-    algo: str | type[Optimizer] = "rmsprop",
+    algo: str | type[Algorithm] = "rmsprop",
     updates: Any = (),
     *,
     start: float = 1e-7,
