@@ -20,7 +20,8 @@ import downhill2
 from downhill2 import CheckpointError, Dataset
 from downhill2.running import checkpoint
 from downhill2.running.checkpoint import read, write
-from downhill2.running.history import History, HistoryFile
+from downhill2.running.history import History
+from downhill2.running.history_file import HistoryFile
 
 
 @functools.cache

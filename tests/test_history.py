@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downhill2.running.history import History, HistoryFile
+from downhill2.running.history import History
+from downhill2.running.history_file import HistoryFile
 from downhill2.running.loop import Record
 
 
@@ -390,7 +391,7 @@ def test_a_process_that_is_killed_loses_no_record(tmp_path):
     script = textwrap.dedent(
         """
         import os, signal, sys
-        from downhill2.running.history import HistoryFile
+        from downhill2.running.history_file import HistoryFile
         from downhill2.running.loop import Record
         file = HistoryFile(sys.argv[1])
         for epoch in range(20):

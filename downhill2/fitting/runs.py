@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -162,7 +163,9 @@ class Runs(Persistent):
             When a loss, a gradient or a new value is not finite, unless `on_nonfinite` says otherwise.
         """
         run, display = self._begin(train, valid, max_updates, settings)
-        return run.iterate() if display is None else display.shown(run.iterate())
+        pairs = run.iterate() if display is None else display.shown(run.iterate())
+        weakref.finalize(pairs, run.release)  # a generator that never begins does nothing at its end
+        return pairs
 
     def minimize(self, train: Any = None, valid: Any = None, max_updates: int | None = None, **settings: Any) -> Pair:
         """Run to the end.
