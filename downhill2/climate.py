@@ -16,6 +16,7 @@ INFO = logging.INFO
 _ROOT = "downhill2"
 _GREEN, _CYAN, _YELLOW, _RED, _PLAIN = "\x1b[32m", "\x1b[36m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
 
+
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)

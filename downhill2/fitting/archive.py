@@ -259,11 +259,14 @@ class Archive:
         return None
 
     def _write(self, directory: Directory, progress: Progress) -> None:
-        if self._lock is not None and self._lock.lost:
-            raise CheckpointError(f"cannot write in {directory.path}: it was removed, and another run has it now")
+        self._check_ours(directory)
         tensors = {**self._snapshot.tensors(), **self._snapshot.best_tensors(self._best)}
         directory.save(progress.updates, tensors, self._meta(progress), best=self._improved)
         self._improved = False
+
+    def _check_ours(self, directory: Directory) -> None:
+        if self._lock is not None and self._lock.lost:
+            raise CheckpointError(f"cannot write in {directory.path}: it was removed, and another run has it now")
 
     def _meta(self, progress: Progress) -> dict[str, Any]:
         return {
@@ -283,6 +286,7 @@ class Archive:
         end = self._journal.close()
         if self._directory is not None and pair is not None and self._saved:
             try:
+                self._check_ours(self._directory)
                 write(self._directory.path / RESULT, {}, {**self._result_of(progress, pair), "history": end})
             except CheckpointError as error:
                 logger.error("%s; the run has ended all the same", error)

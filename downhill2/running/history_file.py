@@ -144,7 +144,7 @@ def appendable(name: str, path: str | os.PathLike[str], content: bytes) -> int:
     except ValueError as error:
         raise ValueError(
             f"{name} must be a new file or that of a history, got {path}, which holds something else ({error}); "
-            "name another file"
+            "move it, or name another"
         ) from error
     return len(content) if torn and _is_record(torn) else len(content) - len(torn)
 

@@ -113,7 +113,7 @@ class CSV(_File):
             except (csv.Error, ValueError) as error:
                 raise ValueError(
                     f"path must be a new file or that of a history, got {path}, which holds something else ({error}); "
-                    "name another file"
+                    "move it, or name another"
                 ) from error
 
     def _takes(self, history: History) -> bool:
