@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import shutil
 import subprocess
@@ -1050,6 +1051,34 @@ def test_each_save_is_told_of_once_when_it_is_known_how_it_went(failing, every, 
 def square():
     w = pytensor.shared(np.ones(2), name="w")
     return downhill2.build("sgd", (w**2).sum(), learning_rate=0.1)
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_without_any_logging_set_up_a_run_prints_what_goes_wrong_and_nothing_else(
+    is_full, tmp_path, monkeypatch, capsys
+):
+    def full(*args, **kwargs):
+        raise CheckpointError("cannot write it: No space left on device")
+
+    monkeypatch.setattr(logging.root, "handlers", [])  # those of pytest
+    if is_full:
+        monkeypatch.setattr(Directory, "save", full)
+    opt = square()
+    opt.reset()
+    opt.minimize(max_epochs=3, checkpoint=tmp_path / "run")
+    first, last = (
+        "cannot write it: No space left on device; the run goes on\n",
+        "3 of 3 checkpoints of the run could not",
+    )
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"{first}{last}" if is_full else "")
+    assert printed.err.count("\n") == 2 * is_full
+    opt.minimize(max_epochs=3, checkpoint=tmp_path / "run", resume="auto")
+    begun_anew = f"{tmp_path / 'run'} has the history of a run, and no checkpoint: the run begins anew\n"
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"{begun_anew}{first}{last}" if is_full else "")
+    assert printed.err.count("\n") == 3 * is_full
 
 
 def test_a_disk_that_stays_full_is_told_of_at_first_and_at_the_end(tmp_path, monkeypatch, caplog):

@@ -124,7 +124,7 @@ class Runs(Persistent):
             What happens at an update that is not finite: ``'raise'``, ``'stop'``, ``'skip'`` or ``'rollback'``; see
             `downhill2.fitting.faults.Guard`. Default: `NonFiniteError`.
         checkpoint : path, optional
-            Directory to save the run in, with its history in ``history.jsonl``.
+            Directory to save the run in, with its history in ``history.jsonl``; for one run at a time.
         checkpoint_every : int or str
             How often: epochs, or ``'100 updates'``, ``'30 s'``, ``'10 min'``. Default 1.
         keep : int
@@ -133,7 +133,7 @@ class Runs(Persistent):
             Go on with the run in `checkpoint`, to the bit: True, there must be one; ``'auto'``, if there is one;
             ``'params'``, with its parameters only. Limits count from that run's start. Default False: there is none.
         history : path, optional
-            File of JSON lines to append each epoch's record to.
+            File of JSON lines to append each epoch's record to; new, or of records. Runs may share it, one at a time.
         backend : {'numba', 'c', 'jax', 'pytorch'}, PyTensor mode or its name, optional
             What compiles from now on. Default: as before.
         callbacks : sequence of callables
