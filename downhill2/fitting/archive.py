@@ -75,8 +75,8 @@ class Archive:
         self._lock: DirectoryLock | None = None
         self._journal = Journal()
         self._improved = self._saved = False
-        self._attempts = 0
-        self._failures: list[str] = []
+        self._attempts = self._failures = 0
+        self._failure = ""  # the latest
         self.progress: Progress | None = None
         self.recorded: Pair | None = None
         try:
@@ -253,8 +253,9 @@ class Archive:
             self._write(directory, progress)
         except (CheckpointError, OSError) as error:
             logger.log(logging.INFO if self._failures else logging.ERROR, "%s; the run goes on", error)
-            self._failures.append(str(error))
-            return str(error) if self._saved else f"{error}; the run has no checkpoint yet"
+            self._failures += 1
+            self._failure = str(error)
+            return self._failure if self._saved else f"{error}; the run has no checkpoint yet"
         self._saved = True
         return None
 
@@ -296,8 +297,8 @@ class Archive:
         if self._failures:
             logger.warning(
                 "%d of %d checkpoints of the run could not be written%s; why the last one: %s",
-                *(len(self._failures), self._attempts),
-                *("" if self._saved else ", and there is none to go on from", self._failures[-1]),
+                *(self._failures, self._attempts),
+                *("" if self._saved else ", and there is none to go on from", self._failure),
             )
 
     def release(self) -> None:
