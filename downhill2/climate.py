@@ -1,6 +1,7 @@
 """The console: loggers, one handler that prints them, and the lines of an epoch and of a validation.
 
-Nothing is printed until :func:`enable_default_logging` is called; the standard `logging` module rules.
+The standard `logging` module rules. What costs work or numbers is a warning, which Python prints on standard error
+while no logging is set up; all else is printed after a call of :func:`enable_default_logging`.
 """
 
 from __future__ import annotations
@@ -8,14 +9,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TextIO
 
 INFO = logging.INFO
 _ROOT = "downhill2"
 _GREEN, _CYAN, _YELLOW, _RED, _PLAIN = "\x1b[32m", "\x1b[36m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
-
-logging.getLogger(_ROOT).addHandler(logging.NullHandler())
 
 
 class _Formatter(logging.Formatter):
@@ -26,11 +25,32 @@ class _Formatter(logging.Formatter):
 
 
 class _Console(logging.StreamHandler[TextIO]):
-    """Prints on what is standard error at the time, which test runners and notebooks exchange."""
+    """Prints on what is standard error at the time, which test runners and notebooks exchange.
+
+    What another handler prints there, that of `logging.basicConfig` say, it leaves to that one.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
+        if any(_prints(handler, record) for handler in _handlers(record.name)):
+            return
         self.stream = sys.stderr
         super().emit(record)
+
+
+def _handlers(name: str) -> Iterator[logging.Handler]:
+    """Yield the handlers that a record of a logger meets."""
+    logger: logging.Logger | None = logging.getLogger(name)
+    while logger is not None:
+        yield from logger.handlers
+        logger = logger.parent if logger.propagate else None
+
+
+def _prints(handler: logging.Handler, record: logging.LogRecord) -> bool:
+    """Whether a handler, other than ours, shows a record where people look: `rich` holds its stream in a console."""
+    if isinstance(handler, _Console) or record.levelno < handler.level:
+        return False
+    stream = getattr(handler, "stream", None) or getattr(getattr(handler, "console", None), "file", None)
+    return stream is not None and stream in (sys.stderr, sys.stdout, sys.__stderr__, sys.__stdout__)
 
 
 def _colour(record: logging.LogRecord) -> str:
@@ -67,7 +87,8 @@ def get_logger(name: str) -> logging.Logger:
 def enable_default_logging(level: int | str = logging.INFO) -> None:
     """Print what the package logs on standard error, coloured on a terminal unless ``NO_COLOR`` is set.
 
-    The root logger is left alone, and a second call only sets the level.
+    The root logger is left alone, and a second call only sets the level. A line that another handler prints on the
+    console, as the one of `logging.basicConfig` does, is printed by that one alone.
 
     Parameters
     ----------

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import logging
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,13 +17,16 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from training import Crash, Training, after, contents, plain, records, rows
 
 import downhill2
 from downhill2 import CheckpointError, Dataset
-from downhill2.running import checkpoint
-from downhill2.running.checkpoint import read, write
-from downhill2.running.history import History, HistoryFile
+from downhill2.running import checkpoint, lock
+from downhill2.running.checkpoint import Directory, read, write
+from downhill2.running.history import History
+from downhill2.running.history_file import HistoryFile
 
 
 @functools.cache
@@ -71,7 +77,6 @@ OTHERS = {
     "a length": ({}, {"train": rows(24, 2)}, "other training data: rows 23, got 24; resume='params'"),
     "an order": ({}, {"shuffle": "batches"}, "other training data: state must be of the same data"),
     "epochs": ({}, {"train_batches": 3}, "other training data: batches an epoch 6, got 3"),
-    "a history": ({}, {"history": "elsewhere.jsonl"}, "elsewhere.jsonl must hold the .* bytes of history"),
 }
 
 
@@ -89,23 +94,53 @@ def test_a_checkpoint_of_something_else_is_refused(kwargs, given, message, saved
     assert contents(saved) == files
 
 
-@pytest.mark.parametrize("harm", ["a line", "the end of a line", "a folder"])
-def test_a_history_that_is_damaged_is_refused(harm, saved):
+def test_a_history_that_is_a_folder_is_refused(saved):
     train, path = training(noise=True), saved / "history.jsonl"
     train.run(max_updates=8)
-    if harm == "a folder":
-        path.unlink()
-        path.mkdir()
-    else:
-        place = b"\n" if harm == "the end of a line" else b'"epoch"'
-        path.write_bytes(path.read_bytes().replace(place, b" " * len(place)))
+    path.unlink()
+    path.mkdir()
     generator = np.random.default_rng(9)
     before, files, drawn = untouched(train), contents(saved), str(generator.bit_generator.state)
-    with pytest.raises((CheckpointError, IsADirectoryError)):
+    with pytest.raises(IsADirectoryError):
         train.run(anew=False, checkpoint=saved, resume=True, rng=generator)
     assert untouched(train) == before
     assert contents(saved) == files
     assert str(generator.bit_generator.state) == drawn
+
+
+HARMS = {
+    # what becomes of the lines of a history, two before the checkpoint and one after it; which of the two can be read;
+    # and whether the file is kept aside
+    "it is gone": (lambda lines: None, [], False),
+    "it is empty": (lambda lines: [], [], False),
+    "it is shorter": (lambda lines: lines[:1], [0], False),
+    "it is torn": (lambda lines: [lines[0], lines[1][:20]], [0], False),
+    "its first line": (lambda lines: [lines[0].replace(b'"epoch"', b"       "), *lines[1:]], [1], True),
+    "its second line": (lambda lines: [lines[0], b"\0" * len(lines[1][1:]) + b"\n", lines[2]], [0], True),
+    "the end of a line": (lambda lines: [lines[0].replace(b"\n", b" "), *lines[1:]], [], True),
+    "all of it": (lambda lines: [b"\0" * sum(map(len, lines))], [], False),
+    "it is somebody's": (lambda lines: [b"precious\n"], [], True),
+}
+
+
+@pytest.mark.parametrize(("harm", "left", "aside"), HARMS.values(), ids=HARMS)
+def test_a_run_goes_on_from_a_whole_checkpoint_whatever_became_of_its_history(harm, left, aside, saved, caplog):
+    train, path, whole = training(noise=True), saved / "history.jsonl", training(noise=True).run()
+    before = harm(path.read_bytes().splitlines(keepends=True))
+    path.unlink()
+    if before is not None:
+        path.write_bytes(b"".join(before))
+    resumed = train.run(checkpoint=saved, resume=True)
+    history = [*(whole["history"][i] for i in left), *whole["history"][2:]]
+    assert resumed == {**whole, "history": history}
+    assert records(History.from_json_lines(path)) == history
+    [told] = caplog.messages
+    assert f"{path} does not hold all records up to the checkpoint" in told
+    assert (f"the file as it was is now {saved / 'history-1.jsonl'}" in told) == aside
+    if aside:
+        assert (saved / "history-1.jsonl").read_bytes() == b"".join(before)
+    assert train.run(checkpoint=saved, resume=True) == resumed
+    assert caplog.messages == [told]  # what was mended is whole
 
 
 @pytest.mark.parametrize("harm", ["a model's file", "another version's file"])
@@ -258,17 +293,244 @@ def test_a_run_that_never_begins_leaves_nothing_open(tmp_path):
     del run  # an unclosed file would warn, which is an error here
 
 
+# -- two runs in one place
+
+
+HOLDER = """
+import pathlib, sys
+from downhill2.running.lock import DirectoryLock
+lock = DirectoryLock(pathlib.Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def process(script, *arguments):
+    """Start a Python process; wait for a line of it, and kill it in the end."""
+    command = [sys.executable, "-W", "ignore", "-c", script, *map(str, arguments)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    package = str(Path(downhill2.__file__).parents[1])
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": package}, **pipes) as started:
+        try:
+            assert started.stdout.readline()
+            yield started
+        finally:
+            started.kill()
+
+
+def test_a_directory_that_another_process_has_is_refused_until_that_ends(saved):
+    train, whole = Training(noise=True), training(noise=True).run()
+    with process(HOLDER, saved) as holder:
+        files = contents(saved)
+        who = rf"got .*, where process {holder.pid} on \S+ does since \d{{4}}-.*; wait for its end, or name another"
+        with pytest.raises(ValueError, match=f"checkpoint must name a directory that no other run writes to, {who}"):
+            train.run(checkpoint=saved, resume="auto")
+        assert contents(saved) == files
+        assert not train.opt.fit._functions  # before anything was compiled
+    assert (saved / "downhill2.lock").exists()  # a killed process leaves its file, and no lock
+    assert training(noise=True).run(checkpoint=saved, resume="auto") == whole
+    assert not (saved / "downhill2.lock").exists()
+
+
+def test_a_process_that_a_run_has_forked_does_not_keep_its_directory(saved):
+    # the child says that it is there, so that no moment matters; it lives on, as nobody closes what it reads
+    forking = HOLDER.replace("print", "import os\nif os.fork() == 0: print")
+    with process(forking, saved) as holder:
+        holder.kill()
+        holder.wait()
+        training(noise=True).run(checkpoint=saved, resume="auto", max_updates=9)
+
+
+@pytest.mark.parametrize("other", ["another optimizer", "another iterator"])
+def test_a_directory_has_one_run_at_a_time_in_a_process_too(other, saved):
+    train = training(noise=True)
+    train.fresh()
+    given = {**train.data, "rng": 5, "batch_size": 4, "validate_every": 2, "checkpoint": saved, "resume": True}
+    with contextlib.closing(train.opt.iterate(**given)) as first:
+        next(first)
+        second = training(noise=True, counter=False) if other == "another optimizer" else train
+        with pytest.raises(
+            ValueError, match=r"where this process does since .*; end that run, by closing its iterator"
+        ):
+            second.opt.iterate(**given)
+        next(first)
+    second.run(checkpoint=saved, resume=True)
+
+
+def failing(opt, record):
+    raise Crash
+
+
+def crashed(run):
+    with pytest.raises(Crash):
+        next(run)
+
+
+ENDINGS = {
+    "by a limit": lambda run: list(run),
+    "by a break": lambda run: next(run) and run.close(),
+    "before it began": lambda run: None,
+    "by an exception": crashed,
+}
+
+
+@pytest.mark.parametrize("end", ENDINGS.values(), ids=ENDINGS)
+def test_a_run_gives_its_files_back_however_it_ends(end, tmp_path):
+    train = training(noise=True)
+    train.fresh()
+    files = {"checkpoint": tmp_path / "run", "history": tmp_path / "log.jsonl"}
+    callbacks = [failing] if end is ENDINGS["by an exception"] else []
+    run = train.opt.iterate(**train.data, rng=5, batch_size=4, max_epochs=2, callbacks=callbacks, **files)
+    end(run)
+    del run
+    assert not (tmp_path / "run" / "downhill2.lock").exists()
+    train.run(**files, resume="auto")
+
+
+@pytest.mark.parametrize("wrong", ["a function that does not compile", "a history of others", "a checkpoint of others"])
+def test_a_run_that_is_refused_gives_its_directory_back(wrong, saved, monkeypatch):
+    train = training("sgd" if wrong == "a checkpoint of others" else "adam", noise=True)
+    given = {"checkpoint": saved, "resume": True}
+    with monkeypatch.context() as patch:
+        if wrong == "a function that does not compile":
+            patch.setattr("downhill2.fitting.session.drive", lambda *_: {}["missing"])
+        elif wrong == "a history of others":
+            (saved.parent / "data").write_text("precious")
+            given["history"] = saved.parent / "data"
+        with pytest.raises((KeyError, ValueError, CheckpointError)) as held:
+            train.run(**given)
+    training(noise=True).run(checkpoint=saved, resume=True)
+    assert held.value.__traceback__  # though that holds the frames of the run
+
+
+def test_a_run_whose_directory_was_removed_leaves_that_of_the_next_alone(tmp_path):
+    train, path, later = training(noise=True), tmp_path / "run", []
+
+    def replace(opt, record):
+        if record.epoch == 2:
+            shutil.rmtree(path)
+            path.mkdir()
+            later.append(lock.DirectoryLock(path))  # as another process that begins a run there
+
+    train.run(checkpoint=path, callbacks=[replace])
+    assert [file.name for file in path.iterdir()] == ["downhill2.lock"]
+    assert not later[0].lost
+    assert f"cannot write in {path}: it was removed, and another run has it now" in train.opt.history[-1].events[-1]
+    later[0].release()
+
+
+def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch, caplog):
+    def unsupported(file):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(lock, "_lock", unsupported)
+    caplog.set_level("INFO", "downhill2")
+    whole = training().run(checkpoint=tmp_path)
+    assert whole == training().run()
+    assert "downhill2.lock cannot be locked: No locks available; see that no other run writes there" in caplog.text
+
+
+def test_who_has_a_directory_and_has_not_said_so_yet_is_another_run(tmp_path):
+    with open(tmp_path / "downhill2.lock", "wb") as file:
+        assert lock.take(file)
+        with pytest.raises(ValueError, match=r"where another run does; wait for its end, or name another directory"):
+            lock.DirectoryLock(tmp_path)
+
+
+def test_a_lock_whose_file_goes_as_it_is_taken_is_taken_anew(tmp_path, monkeypatch):
+    real, seen = lock.take, []
+
+    def take(file):
+        if not seen:  # a run that ends between here and there
+            seen.append((tmp_path / "downhill2.lock").unlink())
+        return real(file)
+
+    monkeypatch.setattr(lock, "take", take)
+    held = lock.DirectoryLock(tmp_path)
+    assert (tmp_path / "downhill2.lock").exists()
+    assert not held.lost
+    held.release()
+    assert not list(tmp_path.iterdir())
+
+
+# -- whose files they are
+
+
+def test_a_history_that_runs_share_keeps_the_records_of_all(tmp_path):
+    train, log = training(), tmp_path / "all.jsonl"
+    one = {"checkpoint": tmp_path / "one", "resume": "auto", "history": log}
+    two = {**one, "checkpoint": tmp_path / "two"}
+    first = train.run(history=log)["history"]
+    second, third = (train.run(**where, max_epochs=2)["history"] for where in (one, two))
+    assert records(History.from_json_lines(log)) == first + second + third
+    for where in (one, two):  # that are over, as of a script that is started again
+        train.run(**where, max_epochs=2)
+    assert records(History.from_json_lines(log)) == first + second + third
+    whole = train.run(**one)["history"]
+    # each has to make its last record once more, after those that the other has written meanwhile
+    resumed = whole[len(second) - 1 :]
+    assert records(History.from_json_lines(log)) == first + second + third + resumed
+    assert train.run(**two)["history"] == whole
+    assert records(History.from_json_lines(log)) == first + second + third + resumed + resumed
+
+
+def test_a_history_named_in_the_directory_is_written_once(tmp_path):
+    whole = training().run(checkpoint=tmp_path, history=tmp_path / "." / "history.jsonl")["history"]
+    assert records(History.from_json_lines(tmp_path / "history.jsonl")) == whole
+
+
+@pytest.mark.parametrize("resume", [False, "auto"])
+@pytest.mark.parametrize("name", ["history.jsonl", "result.safetensors"])
+def test_a_file_of_others_in_the_directory_is_refused_and_stays(resume, name, tmp_path):
+    path = tmp_path / name
+    if name == "history.jsonl":
+        path.write_text("precious\n")
+    else:
+        training().opt.save(path)
+    files = contents(tmp_path)
+    with pytest.raises(
+        ValueError, match=rf"(history must be a new file|checkpoint must name a directory) .*{tmp_path}"
+    ):
+        training().run(checkpoint=tmp_path, resume=resume)
+    assert contents(tmp_path) == files
+
+
+def test_a_model_of_others_is_not_replaced_by_the_result_of_a_run_that_goes_on(saved):
+    training(noise=True).opt.save(saved / "result.safetensors")
+    files = contents(saved)
+    for resume in (True, "params"):
+        with pytest.raises(ValueError, match=r"checkpoint must name a directory where result.safetensors is that of a"):
+            training(noise=True).run(checkpoint=saved, resume=resume)
+        assert contents(saved) == files
+
+
+@pytest.mark.parametrize("resume", [False, "auto"])
+def test_a_run_that_begins_anew_says_so_and_keeps_the_records_of_the_one_before(resume, saved, caplog):
+    train, path = training(noise=True), saved / "history.jsonl"
+    for file in saved.glob("*.safetensors"):
+        file.unlink()
+    before = path.read_bytes()
+    whole = train.run(checkpoint=saved, resume=resume)
+    assert caplog.messages == [f"{saved} has the history of a run, and no checkpoint: the run begins anew"]
+    assert path.read_bytes().startswith(before)
+    assert (
+        records(History.from_json_lines(path))[-len(whole["history"]) :] == whole["history"] == train.run()["history"]
+    )
+    assert train.run(checkpoint=saved, resume=True) == whole
+
+
 # -- a run that begins with the parameters of another
 
 
 def test_a_kill_right_after_the_parameters_were_taken_leaves_a_run_that_goes_on(saved, monkeypatch):
     train = training(noise=True)
 
-    def killed(self, offset):
+    def killed(self):
         raise Crash
 
     with monkeypatch.context() as patch:
-        patch.setattr("downhill2.fitting.archive.Archive._open_history", killed)
+        patch.setattr("downhill2.running.checkpoint.Directory.tidy", killed)
         with pytest.raises(Crash):
             train.run(checkpoint=saved, resume="params")
     go_on = train.run(checkpoint=saved, resume=True)
@@ -276,7 +538,9 @@ def test_a_kill_right_after_the_parameters_were_taken_leaves_a_run_that_goes_on(
     train.run(checkpoint=again, max_updates=8)
     assert train.run(checkpoint=again, resume="params") == go_on
     assert go_on["updates"] == 24
-    assert records(History.from_json_lines(saved / "history.jsonl")) == go_on["history"]
+    written = records(History.from_json_lines(saved / "history.jsonl"))
+    assert written[-len(go_on["history"]) :] == go_on["history"]
+    assert max(record.updates for record in written[: -len(go_on["history"])]) == 8  # those of the other run stay
 
 
 @pytest.mark.parametrize("algo", ["sgd", "rmsprop", "esgd"])
@@ -676,12 +940,12 @@ def test_a_history_that_cannot_be_written_for_a_while_is_whole_in_the_end(tmp_pa
         def __getattr__(self, name):
             return getattr(self.file, name)
 
-    def opened(path, offset):
+    def opened(path, offset=None):
         file = HistoryFile(path, offset)
         file._file = Full(file._file)
         return file
 
-    monkeypatch.setattr("downhill2.fitting.archive.HistoryFile", opened)
+    monkeypatch.setattr("downhill2.running.journal.HistoryFile", opened)
     assert train.run(checkpoint=tmp_path) == whole
     assert "cannot write the history: [Errno 28] No space left on device; the run goes on" in caplog.text
     assert records(History.from_json_lines(tmp_path / "history.jsonl")) == whole["history"]
@@ -699,7 +963,8 @@ def test_a_save_that_fails_after_the_last_record_is_told_by_one_of_its_own(end, 
     train.run(checkpoint=tmp_path, validate_every=1, callbacks=[lambda opt, record: seen.append(record)], **end)
     history = train.opt.history
     assert history[-1].events == (
-        f"checkpoint after update {history[-1].updates} failed: [Errno 28] No space left on device",
+        f"checkpoint after update {history[-1].updates} failed: [Errno 28] No space left on device; "
+        "the run has no checkpoint yet",
     )
     assert not history[-1].train
     assert not history[-1].validated
@@ -716,7 +981,9 @@ def test_a_history_that_can_never_be_written_does_not_hide_the_result(tmp_path, 
     monkeypatch.setattr(HistoryFile, "_write", full)
     assert train.run(checkpoint=tmp_path) == whole
     assert not list(tmp_path.glob("update-*"))  # none without the history that belongs to it
-    assert caplog.records[-1].getMessage() == "[Errno 28] No space left on device"
+    *_, lines, saves = caplog.messages
+    assert lines == f"the last records are missing in {tmp_path / 'history.jsonl'}: [Errno 28] No space left on device"
+    assert saves.startswith("4 of 4 checkpoints of the run could not be written, and there is none to go on from; ")
 
 
 def test_a_result_is_not_taken_for_that_of_another_end(tmp_path):
@@ -755,10 +1022,87 @@ def test_memory_does_not_grow_with_a_run(tmp_path):
     assert int(grown) < 1024
 
 
+@given(
+    failing=st.sets(st.integers(0, 12)), every=st.sampled_from([1, 2, "1 update", "2 updates"]), end=st.integers(1, 12)
+)
+def test_each_save_is_told_of_once_when_it_is_known_how_it_went(failing, every, end):
+    opt, tried, real = square(), [], Directory.save
+
+    def save(directory, updates, *rest, **marks):
+        tried.append(updates)
+        if updates in failing:
+            raise OSError(28, "No space left on device")
+        return real(directory, updates, *rest, **marks)
+
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Directory, "save", save)
+        opt.reset()
+        opt.minimize(max_updates=end, train_batches=3, validate_every=1, checkpoint=folder, checkpoint_every=every)
+        left = sorted(int(path.stem[7:]) for path in Path(folder).glob("update-*"))
+    events = [(int(event.split()[3]), event) for record in opt.history for event in record.events]
+    assert len({updates for updates, _ in events}) == len(events)
+    assert {updates for updates, event in events if "failed" in event} == failing & {*tried}
+    assert {updates for updates, event in events if "failed" not in event} <= {*tried} - failing
+    if not left:
+        assert "the run has no checkpoint yet" in opt.history[-1].events[-1]
+
+
+@functools.cache
+def square():
+    w = pytensor.shared(np.ones(2), name="w")
+    return downhill2.build("sgd", (w**2).sum(), learning_rate=0.1)
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_without_any_logging_set_up_a_run_prints_what_goes_wrong_and_nothing_else(
+    is_full, tmp_path, monkeypatch, capsys
+):
+    def full(*args, **kwargs):
+        raise CheckpointError("cannot write it: No space left on device")
+
+    monkeypatch.setattr(logging.root, "handlers", [])  # those of pytest
+    if is_full:
+        monkeypatch.setattr(Directory, "save", full)
+    opt = square()
+    opt.reset()
+    opt.minimize(max_epochs=3, checkpoint=tmp_path / "run")
+    first, last = (
+        "cannot write it: No space left on device; the run goes on\n",
+        "3 of 3 checkpoints of the run could not",
+    )
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"{first}{last}" if is_full else "")
+    assert printed.err.count("\n") == 2 * is_full
+    opt.minimize(max_epochs=3, checkpoint=tmp_path / "run", resume="auto")
+    begun_anew = f"{tmp_path / 'run'} has the history of a run, and no checkpoint: the run begins anew\n"
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"{begun_anew}{first}{last}" if is_full else "")
+    assert printed.err.count("\n") == 3 * is_full
+
+
+def test_a_disk_that_stays_full_is_told_of_at_first_and_at_the_end(tmp_path, monkeypatch, caplog):
+    def full(*args, **kwargs):
+        raise CheckpointError("cannot write it: No space left on device")
+
+    opt = square()
+    opt.reset()
+    monkeypatch.setattr(Directory, "save", full)
+    opt.minimize(max_epochs=100, checkpoint=tmp_path)
+    assert caplog.messages == [
+        "cannot write it: No space left on device; the run goes on",
+        "100 of 100 checkpoints of the run could not be written, and there is none to go on from; why the last one: "
+        "cannot write it: No space left on device",
+    ]
+    assert opt.stopped == "max_epochs"
+    [event] = opt.history[-1].events[-1:]
+    assert event.endswith("failed: cannot write it: No space left on device; the run has no checkpoint yet")
+
+
 @pytest.mark.parametrize(
     ("every", "told"),
     [
-        (2, [(), (), ("checkpoint after update 2",), (), ("checkpoint after update 4",)]),
+        (2, [(), (), (), ("checkpoint after update 2",), ()]),
         ("3 updates", [(), (), (), ("checkpoint after update 3",), ()]),
     ],
 )

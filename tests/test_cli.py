@@ -616,6 +616,16 @@ def test_a_report_is_written_beside_the_caller(saved, run, place):
         assert (done.code, done.out, done.err) == (0, f"{target}\n", "")
         assert "<html" in (place / target).read_text()
     assert run("report", "first", "-o", "a.html").out == "a.html\n"
+    assert run("report", "first").out == "first.html\n"  # over its own
+
+
+def test_a_page_of_others_is_only_replaced_by_name(saved, run, place):
+    pytest.importorskip("jinja2")
+    (place / "first.html").write_text("<html>precious</html>")
+    refused(run("report", "first"), "first.html is a file of another kind, and stays; name the page with --output")
+    assert (place / "first.html").read_text() == "<html>precious</html>"
+    assert run("report", "first", "-o", "first.html").code == 0
+    assert "precious" not in (place / "first.html").read_text()
 
 
 @pytest.mark.parametrize(("command", "told"), [("plot", {"picture": "curves.png"}), ("report", {"page": "first.html"})])

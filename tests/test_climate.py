@@ -1,6 +1,7 @@
 import io
 import logging
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -38,9 +39,67 @@ def on_terminal(monkeypatch, logger):
     return log
 
 
-def test_nothing_is_printed_until_logging_is_on(capsys):
-    climate.get_logger("quiet").error("unheard")
+def test_what_costs_something_is_printed_though_nobody_set_logging_up(capsys, monkeypatch):
+    monkeypatch.setattr(logging.root, "handlers", [])  # those of pytest
+    log = climate.get_logger("script")
+    log.info("unheard")
+    log.warning("a checkpoint is lost")
+    log.error("so is another")
+    assert capsys.readouterr() == ("", "a checkpoint is lost\nso is another\n")
+
+
+def test_a_program_may_silence_the_package(capsys, monkeypatch, logger):
+    monkeypatch.setattr(logging.root, "handlers", [])
+    logger.addHandler(logging.NullHandler())
+    logger.error("unheard")
     assert capsys.readouterr() == ("", "")
+
+
+class WithConsole(logging.Handler):
+    """A handler as that of rich: its stream is that of a console."""
+
+    def __init__(self, stream):
+        super().__init__()
+        self.console = SimpleNamespace(file=stream)
+
+    def emit(self, record):
+        self.console.file.write(f"{record.getMessage()}\n")
+
+
+@pytest.mark.parametrize("where", ["downhill2", None])
+@pytest.mark.parametrize("kind", [logging.StreamHandler, WithConsole])
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_line_that_another_handler_prints_is_printed_once(where, kind, stream, first, capsys, monkeypatch, logger):
+    owner = logging.getLogger(where)
+    monkeypatch.setattr(owner, "handlers", [*owner.handlers])
+    if first:
+        owner.addHandler(kind(getattr(sys, stream)))
+    climate.enable_default_logging()
+    if not first:
+        owner.addHandler(kind(getattr(sys, stream)))
+    climate.get_logger("script").info("heard")
+    printed = capsys.readouterr()
+    assert getattr(printed, stream[3:]) == "heard\n"
+    assert "".join(printed).count("heard") == 1
+
+
+def test_a_line_that_others_write_elsewhere_or_leave_out_is_printed_too(capsys, monkeypatch, logger, tmp_path):
+    others = [logging.FileHandler(tmp_path / "log"), logging.StreamHandler(io.StringIO()), logging.StreamHandler()]
+    others[-1].setLevel("ERROR")
+    monkeypatch.setattr(logging.root, "handlers", others)
+    climate.enable_default_logging()
+    logger.info("heard")
+    others[0].close()
+    assert capsys.readouterr().err.endswith(" heard\n")
+    assert (tmp_path / "log").read_text() == "heard\n"
+    logger.propagate = False
+    others[-1].setLevel("INFO")
+    try:
+        logger.info("heard")
+    finally:
+        logger.propagate = True
+    assert capsys.readouterr().err.startswith("I ")
 
 
 def test_lines_go_to_standard_error(capsys, logger):

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downhill2.running.history import History, HistoryFile
+from downhill2.running.history import History, encoded
+from downhill2.running.history_file import HistoryFile
 from downhill2.running.loop import Record
 
 
@@ -359,6 +360,85 @@ def test_a_writer_goes_on_after_the_last_whole_line(tmp_path):
     assert same(History.from_json_lines(path), RECORDS[:3])
 
 
+LINES = b"".join(map(encoded, RECORDS[:2]))
+FOREIGN = {
+    "a line": b"precious\n",
+    "a word": b"precious",
+    "an array": b"\x93NUMPY\x01\x00v\x00{'descr': '<f8'}\n" + bytes(range(256)),
+    "bytes": bytes(1000),
+    "an empty line": b"\n",
+    "records of others": b'{"epoch": 1, "loss": 0.5}\n{"epoch": 2, "loss": 0.25}\n',
+    "a record of others without its end": b'{"epoch": 1, "loss": 0.5}',
+    "ours and then others'": LINES + b"precious\n",
+    "others' and then ours": b"precious\n" + LINES,
+    "a list": b"[1, 2]\n",
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+def test_a_file_that_is_no_history_is_refused_and_stays(content, tmp_path):
+    path = tmp_path / "data"
+    path.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"history must be a new file or that of a history, got .*data, which holds so"
+    ):
+        HistoryFile(path)
+    assert path.read_bytes() == content
+
+
+@given(content=st.binary(max_size=40) | st.builds(bytes.__add__, st.just(LINES), st.binary(max_size=40)))
+def test_no_byte_of_a_file_is_lost_but_a_torn_line_after_records(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("history") / "run.jsonl"
+    path.write_bytes(content)
+    try:
+        with HistoryFile(path) as file:
+            file.append(RECORDS[2])
+    except ValueError:
+        assert path.read_bytes() == content
+    else:
+        whole = content[: content.rfind(b"\n") + 1]
+        assert path.read_bytes() == whole + encoded(RECORDS[2])
+        assert whole == LINES or b'{"epoch": '.startswith(content[:10])  # 40 bytes are no whole record
+
+
+@pytest.mark.parametrize("end", range(len(LINES) + 1))
+def test_a_writer_goes_on_after_a_kill_at_any_byte(end, tmp_path):
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(LINES[:end])
+    with HistoryFile(path) as file:
+        file.append(RECORDS[2])
+    ends = [i for i, byte in enumerate(LINES, 1) if byte == 10]
+    # a record that lacks nothing but its end is none that a kill tore
+    whole = sum(end >= place - 1 for place in ends)
+    assert same(History.from_json_lines(path), [*RECORDS[:whole], RECORDS[2]])
+
+
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_lines_that_are_written_again_are_cut_where_nobody_wrote_after_them(written, tmp_path):
+    path = tmp_path / "run.jsonl"
+    lines = LINES.splitlines(keepends=True)
+    path.write_bytes(encoded(RECORDS[3]) + b"".join(lines[:written]))
+    with HistoryFile(path) as file:
+        file.take_back(LINES)
+        assert path.read_bytes() == encoded(RECORDS[3])
+        assert file.offset == path.stat().st_size
+    path.write_bytes(LINES + encoded(RECORDS[3]))
+    with HistoryFile(path) as file:
+        file.take_back(LINES)
+    assert path.read_bytes() == LINES + encoded(RECORDS[3])
+
+
+def test_a_file_has_one_writer_at_a_time(tmp_path):
+    path = tmp_path / "run.jsonl"
+    with HistoryFile(path) as file:
+        file.append(RECORDS[0])
+        with pytest.raises(ValueError, match=r"history must be a file that no other run writes to, got .*run\.jsonl"):
+            HistoryFile(path)
+    with HistoryFile(path) as file:
+        file.append(RECORDS[1])
+    assert path.read_bytes() == LINES
+
+
 def test_a_writer_cuts_the_file_back_to_the_offset(tmp_path):
     path = tmp_path / "run.jsonl"
     with HistoryFile(path) as file:
@@ -390,7 +470,7 @@ def test_a_process_that_is_killed_loses_no_record(tmp_path):
     script = textwrap.dedent(
         """
         import os, signal, sys
-        from downhill2.running.history import HistoryFile
+        from downhill2.running.history_file import HistoryFile
         from downhill2.running.loop import Record
         file = HistoryFile(sys.argv[1])
         for epoch in range(20):

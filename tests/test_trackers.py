@@ -227,6 +227,35 @@ def test_a_run_without_a_record_leaves_a_file_as_it_was(kind, training, runs, tm
     assert path.read_bytes() == before
 
 
+FOREIGN = {
+    "a line": b"precious\n",
+    "a word": b"precious",
+    "a table": b"x,y\n1,2\n",
+    "an array": b"\x93NUMPY\x01\x00v\x00{'descr': '<f8'}\n" + bytes(range(256)),
+    "records of others": b'{"epoch": 1, "loss": 0.5}\n',
+    "half a record of others": b'{"epoch": 1, "loss"',
+}
+
+
+@pytest.mark.parametrize("kind", READERS)
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+def test_a_file_that_is_no_history_is_not_replaced(kind, content, tmp_path):
+    path = tmp_path / "data"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"path must be a new file or that of a history, got .*data, which holds some"):
+        getattr(trackers, kind)(path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_a_file_that_is_empty_or_of_a_former_run_is_replaced(kind, training, runs, tmp_path):
+    path = tmp_path / "run"
+    path.touch()
+    for _ in range(2):
+        runs(getattr(trackers, kind)(path))
+        assert list(READERS[kind](path)) == list(training.opt.history)
+
+
 @pytest.mark.parametrize("kind", READERS)
 @pytest.mark.parametrize("path", [None, 3, b"run", ["run"]], ids=str)
 def test_a_path_that_is_none_is_refused(kind, path):

@@ -10,13 +10,15 @@ from pathlib import Path
 
 from . import runs
 from .arguments import add_json
-from .errors import CommandError
+from .errors import CommandError, UsageError
 from .output import show
 
 HELP = "write a page about a run: curves, settings, events"
 EXAMPLES = """\
 downhill2 report runs/first                    writes first.html
 downhill2 report history.jsonl -o run.html"""
+MARK = b'<meta name="generator" content="downhill2">'
+"""What each page has at its beginning."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
     from ..reporting import report
 
     target = runs.writable(args.output or f"{Path(args.run).resolve().stem}.html")
+    if not args.output and target.exists() and MARK not in target.read_bytes()[:500]:
+        raise UsageError(f"{target} is a file of another kind, and stays; name the page with --output")
     runs.load(args.run)  # says what is wrong with it, if anything is
     try:
         report.write(target, args.run)

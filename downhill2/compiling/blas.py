@@ -38,7 +38,7 @@ def blas_library() -> str:
             use_blas("mkl")
         except OSError as error:
             if _mkl_path() is not None:
-                logger.warning("MKL does not load (%s); matrix products use SciPy's BLAS", error)
+                logger.info("MKL does not load (%s); matrix products use SciPy's BLAS", error)
             use_blas("scipy")
     assert _current is not None
     return _current

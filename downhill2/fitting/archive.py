@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,8 +15,11 @@ import numpy as np
 from .. import climate
 from ..running.checkpoint import RESULT, CheckpointError, Directory, Tensors, check, holds_run, read, write
 from ..running.functions import Best
-from ..running.history import History, HistoryFile
+from ..running.history import History
+from ..running.journal import Journal
+from ..running.lock import DirectoryLock
 from ..running.loop import Pair, Record
+from ..running.past import Past
 from ..running.stopping import Progress, reason
 from ..symbolic import graph
 from ..symbolic.graph import Variable
@@ -52,7 +57,8 @@ class Archive:
     Raises
     ------
     ValueError
-        If there is a run where none was expected, or none where one was.
+        If there is a run where none was expected, or none where one was; if another run writes there; if a file that
+        is to be written holds something else.
     CheckpointError
         If the checkpoint cannot be read, or is of something else. Nothing is changed then.
     """
@@ -66,14 +72,18 @@ class Archive:
         self._snapshot = Snapshot(fit, validated)
         self._given = self._numbers_given()
         self._directory: Directory | None = None
-        self._improved = False
-        self._file: HistoryFile | None = None
+        self._lock: DirectoryLock | None = None
+        self._journal = Journal()
+        self._improved = self._saved = False
+        self._attempts = self._failures = 0
+        self._failure = ""  # the latest
         self.progress: Progress | None = None
         self.recorded: Pair | None = None
-        if saving.checkpoint is None:
-            self._open_history(None)
-        else:
-            self._begin(Path(saving.checkpoint))
+        try:
+            self._begin(saving.directory)
+        except BaseException:
+            self.release()
+            raise
 
     def _numbers_given(self) -> dict[str, float]:
         """Return the hyperparameters as they were given: what a run before in this process made of them is no gift."""
@@ -83,19 +93,39 @@ class Archive:
 
     # -- going on
 
-    def _begin(self, path: Path) -> None:
-        there = self._check_resume(path)
-        check(self._snapshot.tensors(), self._snapshot.meta())  # not after an hour, at the first save
-        self._directory = directory = Directory(path, self._saving.keep)
-        found = directory.latest() if there else None
+    def _begin(self, path: Path | None) -> None:
+        there = path is not None and self._enter(path)
+        self._journal.share(self._saving.shared_history)
+        if self._directory is None:
+            return
+        found = self._directory.latest() if there else None
+        self._saved = found is not None
         if found is None:
-            (path / RESULT).unlink(missing_ok=True)  # of a run whose checkpoints somebody removed
-            self._open_history(0)
+            self._begin_anew(self._directory)
         else:
             with self._fit.rule.context.store.tried():
                 begin = self._begin_with if self._saving.resume == "params" else self._go_on
-                begin(directory, *found[1:])
-        directory.tidy()
+                begin(self._directory, *found[1:])
+        self._directory.tidy()
+
+    def _enter(self, path: Path) -> bool:
+        """Make the directory this run's own; return whether there is a run to go on with."""
+        self._check_resume(path)
+        check(self._snapshot.tensors(), self._snapshot.meta())  # not after an hour, at the first save
+        self._directory = Directory(path, self._saving.keep)
+        try:
+            self._lock = DirectoryLock(path)
+        except OSError as error:
+            raise CheckpointError(f"cannot keep checkpoints in {path}: {error.strerror or error}") from error
+        return self._check_resume(path)  # once more: a run may have ended there meanwhile
+
+    def _begin_anew(self, directory: Directory) -> None:
+        """Begin where there is no checkpoint, after the records of a run that left none."""
+        _ending(directory)  # raises if its file is somebody else's
+        self._journal.open(directory.history)
+        if self._journal.begin:
+            logger.warning("%s has the history of a run, and no checkpoint: the run begins anew", directory.path)
+        (directory.path / RESULT).unlink(missing_ok=True)  # of a run whose checkpoints somebody removed
 
     def _check_resume(self, path: Path) -> bool:
         """Return whether there is a run to go on with; raise if that is not what is expected."""
@@ -110,19 +140,20 @@ class Archive:
 
     def _begin_with(self, directory: Directory, tensors: Tensors, meta: Mapping[str, Any]) -> None:
         """Begin a run with the parameters of another, which it replaces; if that cannot be, the other stays."""
-        self._check_rights()
+        with contextlib.suppress(CheckpointError):
+            _ending(directory)  # raises if its file is somebody else's
         params = self._fit.problem.params
         before = [p.get_value() for p in params]
         self._snapshot.apply_params(tensors)
         try:
             self._fit.updates()  # makes the state, which may start at the parameters
+            self._journal.open(directory.history)
             # at once, so that a kill at any moment leaves either run with the history that belongs to it
             self._write(directory, Progress())
         except BaseException:
             graph.assign(dict(zip(params, before, strict=True)))
             raise
         (directory.path / RESULT).unlink(missing_ok=True)
-        self._open_history(0)
 
     def _go_on(self, directory: Directory, tensors: Tensors, meta: dict[str, Any]) -> None:
         """Set everything to what a checkpoint says; nothing, if something of it does not fit."""
@@ -130,13 +161,12 @@ class Archive:
         self._snapshot.check(tensors, meta)
         progress = _progress(meta)
         result = self._result(directory, progress)
-        offset = meta["history"] if result is None else result["history"]
-        past = self._past(offset)
+        past = Past(directory.history, meta.get("begin", 0), (result or meta)["history"])
         self._restore_position(meta)
         if result is None:
             (directory.path / RESULT).unlink(missing_ok=True)  # the history will not be the one it ended with
-        self._open_history(offset)
-        self._history.replace(past)
+        self._journal.go_on(past)
+        self._history.replace(past.records)
         self._snapshot.restore(tensors, {**meta, "hyper": self._numbers(meta)})
         self._best.values, self._best.monitors = self._snapshot.best_values(tensors), dict(meta["best_monitors"])
         if progress.sums and not progress.ended and not self._feed.done:
@@ -144,18 +174,21 @@ class Archive:
         self.progress = progress
         if result is not None:
             self._take(result)
-        elif not progress.is_open:
-            self.recorded = next(((r.train, r.valid) for r in reversed(past) if r.train), None)
+        elif past.whole and not progress.is_open:
+            self.recorded = next(((r.train, r.valid) for r in reversed(past.records) if r.train), None)
 
     def _result(self, directory: Directory, progress: Progress) -> dict[str, Any] | None:
         """Return how the run came to its end at this point, if it did and its limits end it here again."""
         try:
-            _, result = read(directory.path / RESULT)
+            result = _ending(directory)
         except CheckpointError:
+            return None
+        length = directory.history.stat().st_size if directory.history.exists() else 0
+        if result is None or result["history"] > length:
             return None
         end = Progress(**result["progress"])
         ends = all(reason(p, self._limits) for p in (progress, end))
-        return result if ends and end.updates == progress.updates and result["history"] <= self._length() else None
+        return result if ends and end.updates == progress.updates else None
 
     def _take(self, result: Mapping[str, Any]) -> None:
         context = self._fit.rule.context
@@ -198,40 +231,6 @@ class Archive:
             logger.info("%s is %g, as it is given now, and not as in the checkpoint", name, value)
         return {**meta["hyper"], **changed}
 
-    # -- the history's file
-
-    def _length(self) -> int:
-        path = self._saving.history_path()
-        return path.stat().st_size if path is not None and path.exists() else 0
-
-    def _check_rights(self) -> None:
-        """Raise OSError if the history that is there must not be written."""
-        path = self._saving.history_path()
-        if path is not None and path.exists():
-            open(path, "r+b").close()
-
-    def _past(self, offset: int) -> History:
-        """Return the records that belong to a checkpoint."""
-        self._check_rights()
-        path = self._saving.history_path()
-        if path is None or not offset:
-            return History()
-        if self._length() < offset:
-            raise CheckpointError(
-                f"{path} must hold the {offset} bytes of history that belong to the checkpoint, got {self._length()}; "
-                "put it back, or begin anew with resume='params'"
-            )
-        try:
-            return History.from_json_lines(path, offset)
-        except ValueError as error:
-            raise CheckpointError(f"{error}; put it back, or begin anew with resume='params'") from error
-
-    def _open_history(self, offset: int | None) -> None:
-        """Open the file and cut it back to `offset`, if there is one."""
-        path = self._saving.history_path()
-        if path is not None:
-            self._file = HistoryFile(path, offset)
-
     # -- what the loop calls
 
     @property
@@ -244,26 +243,31 @@ class Archive:
         self._improved = True
 
     def append(self, record: Record) -> None:
-        """Add a record to the history's file; if it cannot be written the log tells, and it is kept for later."""
-        if self._file is not None:
-            try:
-                self._file.append(record)
-            except OSError as error:
-                logger.error("cannot write the history: %s; the run goes on", error)
+        """Add a record to the history's files."""
+        self._journal.append(record)
 
     def _save(self, directory: Directory, progress: Progress) -> str | None:
-        """Write a checkpoint; of one that cannot be written the log tells, and the run goes on."""
+        """Write a checkpoint, or return why it cannot be; the log tells of the first, and the run goes on."""
+        self._attempts += 1
         try:
             self._write(directory, progress)
         except (CheckpointError, OSError) as error:
-            logger.error("%s; the run goes on", error)
-            return str(error)
+            logger.log(logging.INFO if self._failures else logging.ERROR, "%s; the run goes on", error)
+            self._failures += 1
+            self._failure = str(error)
+            return self._failure if self._saved else f"{error}; the run has no checkpoint yet"
+        self._saved = True
         return None
 
     def _write(self, directory: Directory, progress: Progress) -> None:
+        self._check_ours(directory)
         tensors = {**self._snapshot.tensors(), **self._snapshot.best_tensors(self._best)}
         directory.save(progress.updates, tensors, self._meta(progress), best=self._improved)
         self._improved = False
+
+    def _check_ours(self, directory: Directory) -> None:
+        if self._lock is not None and self._lock.lost:
+            raise CheckpointError(f"cannot write in {directory.path}: it was removed, and another run has it now")
 
     def _meta(self, progress: Progress) -> dict[str, Any]:
         return {
@@ -273,21 +277,38 @@ class Archive:
             "best_monitors": self._best.monitors,
             "data": self._feed.signature(),
             "position": self._feed.state(),
-            "history": self._file.sync() if self._file else 0,
+            "begin": self._journal.begin,
+            "history": self._journal.sync(),
         }
 
     def close(self, progress: Progress, pair: Pair | None) -> None:
         """Close the history; write down how a run came to its end, so that the same limits return that at once."""
         self._fit.given, self._fit.left = self._given, self._fit.rule.hyper.numbers()
-        try:
-            if self._file is not None:
-                self._file.close()
-            if self._directory is not None and pair is not None:
-                write(self._directory.path / RESULT, {}, self._ending(progress, pair))
-        except (CheckpointError, OSError) as error:
-            logger.error("%s", error)
+        end = self._journal.close()
+        if self._directory is not None and pair is not None and self._saved:
+            try:
+                self._check_ours(self._directory)
+                write(self._directory.path / RESULT, {}, {**self._result_of(progress, pair), "history": end})
+            except CheckpointError as error:
+                logger.error("%s; the run has ended all the same", error)
+        self._tell_failures()
 
-    def _ending(self, progress: Progress, pair: Pair) -> dict[str, Any]:
+    def _tell_failures(self) -> None:
+        if self._failures:
+            logger.warning(
+                "%d of %d checkpoints of the run could not be written%s; why the last one: %s",
+                *(self._failures, self._attempts),
+                *("" if self._saved else ", and there is none to go on from", self._failure),
+            )
+
+    def release(self) -> None:
+        """Let other runs write where this one did; may be called again."""
+        self._journal.close()
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
+
+    def _result_of(self, progress: Progress, pair: Pair) -> dict[str, Any]:
         context = self._fit.rule.context
         return {
             "epochs": int(context.epochs.get_value()),
@@ -295,8 +316,29 @@ class Archive:
             "progress": dataclasses.asdict(dataclasses.replace(progress, stopped=None)),
             "pair": pair,
             "improved": self._improved,
-            "history": self._file.offset if self._file else 0,
         }
+
+
+def _ending(directory: Directory) -> dict[str, Any] | None:
+    """Return how the run of a directory has ended, None if it has not; raise if somebody else's file is in its place.
+
+    Raises
+    ------
+    ValueError
+        If the file is none of a run.
+    CheckpointError
+        If it cannot be read.
+    """
+    path = directory.path / RESULT
+    if not path.exists():
+        return None
+    _, result = read(path)
+    if "pair" not in result:
+        raise ValueError(
+            f"checkpoint must name a directory where {RESULT} is that of a run, got {directory.path}; move that file, "
+            "or name another directory"
+        )
+    return result
 
 
 def _progress(meta: Mapping[str, Any]) -> Progress:

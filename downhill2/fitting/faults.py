@@ -126,6 +126,7 @@ class Faults:
     def __init__(self, guard: Guard, fit: Any, feed: Any, go_back: Callable[[float], str | None]) -> None:
         self._guard, self._fit, self._feed, self._go_back = guard, fit, feed, go_back
         self._start = {v: v.get_value() for v in fit.problem.updates if _is_float(v)}
+        self._told = False
 
     def meet(self, progress: Progress, arrays: Sequence[Any], loss: float, note: Callable[[str], None]) -> str | None:
         """Act on an update of these arrays, with this loss; return why the run is to end, None to go on.
@@ -147,7 +148,9 @@ class Faults:
         if policy != "stop" and (ends or lost):
             raise error
         progress.rollbacks += returns
-        logger.warning("%s; %s", error, "stopping" if ends else f"going on{_rate(factor)}")
+        level = logging.INFO if self._told and not ends else logging.WARNING  # each is an event of the history, too
+        logger.log(level, "%s; %s", error, "stopping" if ends else f"going on{_rate(factor)}")
+        self._told = True
         told = f"{_event(policy, target)} after update {progress.updates}{_rate(factor)}"
         note(", ".join([told, *restarted]))
         return "non-finite" if ends else None

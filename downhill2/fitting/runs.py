@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -121,7 +122,7 @@ class Runs(Persistent):
             What happens at an update that is not finite: ``'raise'``, ``'stop'``, ``'skip'`` or ``'rollback'``; see
             `downhill2.fitting.faults.Guard`. Default: `NonFiniteError`.
         checkpoint : path, optional
-            Directory to save the run in, with its history in ``history.jsonl``.
+            Directory to save the run in, with its history in ``history.jsonl``; for one run at a time.
         checkpoint_every : int or str
             How often: epochs, or ``'100 updates'``, ``'30 s'``, ``'10 min'``. Default 1.
         keep : int
@@ -130,7 +131,7 @@ class Runs(Persistent):
             Go on with the run in `checkpoint`, to the bit: True, there must be one; ``'auto'``, if there is one;
             ``'params'``, with its parameters only. Limits count from that run's start. Default False: there is none.
         history : path, optional
-            File of JSON lines to append each epoch's record to.
+            File of JSON lines to append each epoch's record to; new, or of records. Runs may share it, one at a time.
         backend : {'numba', 'c', 'jax', 'pytorch'}, PyTensor mode or its name, optional
             What compiles from now on. Default: as before.
         callbacks : sequence of callables
@@ -160,7 +161,9 @@ class Runs(Persistent):
             When a loss, a gradient or a new value is not finite, unless `on_nonfinite` says otherwise.
         """
         run, display = self._begin(train, valid, max_updates, settings)
-        return run.iterate() if display is None else display.shown(run.iterate())
+        pairs = run.iterate() if display is None else display.shown(run.iterate())
+        weakref.finalize(pairs, run.release)  # a generator that never begins does nothing at its end
+        return pairs
 
     def minimize(self, train: Any = None, valid: Any = None, max_updates: int | None = None, **settings: Any) -> Pair:
         """Run to the end.

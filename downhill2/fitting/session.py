@@ -82,6 +82,13 @@ class Session:
 
     def run(self) -> Run:
         """Compile what is needed and return the loop."""
+        try:
+            return self._run()
+        except BaseException:
+            self._archive.release()
+            raise
+
+    def _run(self) -> Run:
         fit, archive, settings = self._fit, self._archive, self._settings
         steps = drive(fit, self._train, settings.guard.check, settings.calls.count)
         if settings.limits.validate_every:
@@ -101,6 +108,7 @@ class Session:
             save=archive.saver and self._settled(archive.saver),
             every=settings.saving.every(),
             finish=self._settled(self._finish),
+            release=archive.release,
             progress=archive.progress,
             recorded=archive.recorded,
         )

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..compiling import backends
 from ..dataset import Dataset, Feed
+from ..running.checkpoint import HISTORY
 from ..running.loop import Record
 from ..running.saving import Every
 from ..running.stopping import Limits
@@ -74,11 +75,18 @@ class Saving:
         """Return how often to save."""
         return Every.parsed("checkpoint_every", self.checkpoint_every)
 
-    def history_path(self) -> Path | None:
-        """Return the file that the history is appended to, if any."""
-        if self.history is not None:
-            return Path(self.history)
-        return None if self.checkpoint is None else Path(self.checkpoint) / "history.jsonl"
+    @property
+    def directory(self) -> Path | None:
+        """The directory of the checkpoints, if any."""
+        return None if self.checkpoint is None else Path(self.checkpoint)
+
+    @property
+    def shared_history(self) -> Path | None:
+        """The file that the records are appended to, if any, besides the history in the directory."""
+        if self.history is None:
+            return None
+        path, own = Path(self.history), self.directory and self.directory / HISTORY
+        return None if own and path.resolve() == own.resolve() else path
 
 
 @dataclasses.dataclass(frozen=True)

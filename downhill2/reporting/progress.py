@@ -138,7 +138,7 @@ class Display:
             act(*args)
         except Exception as error:
             if not self._failed:
-                _log.warning("progress cannot be shown: %r; the run goes on", error)
+                _log.info("progress cannot be shown: %r; the run goes on", error)
             self._failed = True
         return not self._failed
 

@@ -28,13 +28,14 @@ import numpy as np
 import pytensor
 from safetensors import SafetensorError, safe_open
 
-__all__ = ["RESULT", "CheckpointError", "Directory", "check", "holds_run", "read", "write"]
+__all__ = ["HISTORY", "RESULT", "CheckpointError", "Directory", "check", "holds_run", "read", "write"]
 
 Tensors = dict[str, np.ndarray]
 
 _log = logging.getLogger("downhill2")
 
 RESULT = "result.safetensors"  # what a run that has ended leaves beside its checkpoints
+HISTORY = "history.jsonl"  # where its records go
 
 _FORMAT = 1
 _LONGEST_HEADER = 100_000_000  # what readers of safetensors accept
@@ -314,6 +315,11 @@ class Directory:
     ------
     CheckpointError
         If the directory cannot be made, read or written.
+
+    Attributes
+    ----------
+    history : Path
+        Where the run writes its records.
     """
 
     def __init__(self, path: str | os.PathLike[str], keep: int = 2) -> None:
@@ -322,6 +328,8 @@ class Directory:
         if keep < 1:
             raise ValueError(f"keep must be at least 1, got {keep}")
         self.path, self.keep = Path(path), keep
+        self.history = self.path / HISTORY
+        self._told = False  # that files cannot be removed
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
@@ -389,14 +397,15 @@ class Directory:
             raise CheckpointError(f"none of the {len(files)} checkpoints in {self.path} can be read")
         return None
 
-    @staticmethod
-    def _remove(files: Iterable[Path]) -> None:
+    def _remove(self, files: Iterable[Path]) -> None:
         for file in files:
             try:
                 file.unlink(missing_ok=True)
             except OSError as error:
                 # the run need not end for it
-                _log.warning("cannot remove %s: %s", file, error.strerror or error)
+                level = logging.INFO if self._told else logging.WARNING
+                _log.log(level, "cannot remove %s: %s", file, error.strerror or error)
+                self._told = True
 
 
 def _checkpoints(path: Path) -> dict[int, Path]:

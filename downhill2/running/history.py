@@ -1,4 +1,4 @@
-"""The record of a run, stored as columns; to and from frames and files, and a file that grows while it runs."""
+"""The record of a run, stored as columns; to and from frames and files."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import json
 import logging
 import math
 import os
-import weakref
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, overload
 
 import numpy as np
@@ -20,7 +18,7 @@ from numpy.typing import NDArray
 
 from .loop import Record
 
-__all__ = ["History", "HistoryFile", "beginnings", "csv_cells", "latest_run", "trained"]
+__all__ = ["History", "beginnings", "check_columns", "csv_cells", "decoded", "encoded", "latest_run", "trained"]
 
 _log = logging.getLogger("downhill2")
 
@@ -160,9 +158,8 @@ class History(Sequence[Record]):
 
     def to_json_lines(self, path: str | os.PathLike[str]) -> None:
         """Write a file with a line of JSON for each record, as `HistoryFile` does while a run goes on."""
-        with HistoryFile(path, offset=0) as file:
-            for record in self:
-                file.append(record)
+        with open(path, "wb") as file:
+            file.writelines(map(encoded, self))
 
     # -- and back
 
@@ -178,7 +175,7 @@ class History(Sequence[Record]):
         ValueError
             If the frame lacks a column, or has one that no history has.
         """
-        _check_columns(frame.columns, "the frame")
+        check_columns(frame.columns, "the frame")
         rows = (dict(zip(frame.columns, row, strict=True)) for row in frame.itertuples(index=False, name=None))
         return cls(_from_cells(_without_empty_groups(row)) for row in rows)
 
@@ -193,7 +190,7 @@ class History(Sequence[Record]):
         """
         with open(path, newline="", encoding="utf-8") as file:
             table = csv.DictReader(file, strict=True)
-            _check_columns(table.fieldnames or (), str(path))
+            check_columns(table.fieldnames or (), str(path))
             return cls(_parsed(table, path))
 
     @classmethod
@@ -218,98 +215,7 @@ class History(Sequence[Record]):
             raise ValueError(f"offset must be at the end of a line of {path}, got {offset}")
         if torn:
             _log.warning("%s ends in the middle of line %d, which is ignored", path, len(lines) + 1)
-        return cls(_decoded(line, f"{path}, line {i}") for i, line in enumerate(lines, 1))
-
-
-class HistoryFile:
-    """A file of JSON lines that takes records while a run goes on; a crash loses the one being written at most.
-
-    A line is an object with the names of the history's columns, in the order of the record; names that the record
-    lacks are left out. Standard JSON has no NaN and no infinities: here they are the strings ``"NaN"``,
-    ``"Infinity"`` and ``"-Infinity"``.
-
-    Parameters
-    ----------
-    path : str or path
-        Made if it does not exist.
-    offset : int, optional
-        Bytes of the file to keep: 0 begins anew, `offset` of a former writer cuts back to what it had written.
-        Default: all whole lines.
-
-    Attributes
-    ----------
-    offset : int
-        Bytes in the file: up to the end of the last record, or less while the disk is full.
-
-    Raises
-    ------
-    ValueError
-        If the file is shorter than `offset`, or `offset` is not at the end of a line.
-    """
-
-    def __init__(self, path: str | os.PathLike[str], offset: int | None = None) -> None:
-        self._file = open(path, "a+b", buffering=0)  # noqa: SIM115  (closed by close)
-        weakref.finalize(self, self._file.close)  # for a run that never begins
-        self._pending = bytearray()
-        self._file.seek(0)
-        try:
-            self.offset = _end_of_lines(self._file.read()) if offset is None else self._checked(path, offset)
-            self._file.truncate(self.offset)
-        except BaseException:
-            self._file.close()
-            raise
-
-    def _checked(self, path: str | os.PathLike[str], offset: int) -> int:
-        content = self._file.read(offset)
-        if len(content) < offset:
-            raise ValueError(f"offset must be at most {len(content)}, the length of {path}, got {offset}")
-        if _end_of_lines(content) != offset:
-            raise ValueError(f"offset must be at the end of a line of {path}, got {offset}")
-        return offset
-
-    def append(self, record: Record) -> None:
-        """Write a record and hand it to the operating system, so that it outlives the process.
-
-        Raises
-        ------
-        OSError
-            If it cannot be written. It will be at the next call of any method.
-        """
-        line = json.dumps({name: _to_json(cell) for name, cell in _cells(record).items()}, allow_nan=False)
-        self._pending += line.encode() + b"\n"
-        self._write()
-
-    def _write(self) -> None:
-        while self._pending:
-            written = self._file.write(self._pending)
-            self.offset += written
-            del self._pending[:written]
-
-    def sync(self) -> int:
-        """Wait until what is written would outlive a power failure; return `offset`.
-
-        To be called before a checkpoint that refers to it is written.
-        """
-        self._write()
-        os.fsync(self._file.fileno())
-        return self.offset
-
-    def close(self) -> None:
-        """Close the file."""
-        try:
-            self._write()
-        finally:
-            self._file.close()
-
-    def __enter__(self) -> HistoryFile:
-        """Return the file, which is closed at the end of the `with`."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the file."""
-        self.close()
+        return cls(decoded(line, f"{path}, line {i}") for i, line in enumerate(lines, 1))
 
 
 # ---- the runs of a history
@@ -336,10 +242,6 @@ def latest_run(history: History) -> History:
 
 def _layout(record: Record) -> _Layout:
     return tuple(tuple(getattr(record, group)) for group in _GROUPS)
-
-
-def _end_of_lines(content: bytes) -> int:
-    return content.rfind(b"\n") + 1
 
 
 # ---- a record as cells of a table, by the name of the column
@@ -373,7 +275,8 @@ def _without_empty_groups(cells: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in cells.items() if "." not in name or name.partition(".")[0] in known}
 
 
-def _check_columns(found: Iterable[str], where: str) -> None:
+def check_columns(found: Iterable[str], where: str) -> None:
+    """Raise ValueError, which tells where, if these are not the columns of a history."""
     found, needed = [str(name) for name in found], (*_NUMBERS, *_FLAGS, "events")
     for name in needed:
         if name not in found:
@@ -397,7 +300,14 @@ def _to_json(cell: Any) -> Any:
     return json.dumps(cell) if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
-def _decoded(line: bytes, where: str) -> Record:
+def encoded(record: Record) -> bytes:
+    """Return a record as a line of JSON."""
+    cells = {name: _to_json(cell) for name, cell in _cells(record).items()}
+    return json.dumps(cells, allow_nan=False).encode() + b"\n"
+
+
+def decoded(line: bytes, where: str) -> Record:
+    """Return the record of a line of JSON; raise ValueError, which tells where, if it holds none."""
     try:
         cells = json.loads(line)
         return _from_cells(cells)

@@ -55,6 +55,8 @@ class Run:
     finish : callable, optional
         Takes the `Progress` when the run is over and the best is restored, and the last pair of monitors; None for
         them if it was cut short by a signal, an exception or its caller.
+    release : callable, optional
+        Called last, however the run ends; also before that, by who drops a run that never began.
     progress : Progress, optional
         Where to go on. Default: a beginning.
     recorded : pair of dict, optional
@@ -84,6 +86,7 @@ class Run:
         save: Callable[[Progress], str | None] | None = None,
         every: Every | None = None,
         finish: Callable[[Progress, Pair | None], None] | None = None,
+        release: Callable[[], None] | None = None,
         progress: Progress | None = None,
         recorded: Pair | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -95,6 +98,7 @@ class Run:
         self._fault, self._report, self._hyper = fault, report, hyper
         self._reduce, self._tick = reduce, tick
         self._save, self._every, self._finish = save, (save and every) or Every(), finish
+        self.release = release or (lambda: None)
         self._pair = recorded
         self._clock = clock
         self._signals = Signals()
@@ -143,7 +147,10 @@ class Run:
             closed = isinstance(error, GeneratorExit)
             self._end("closed" if closed else f"exception: {type(error).__name__}")
             raise
-        self._end(None)
+        else:
+            self._end(None)
+        finally:
+            self.release()
 
     def drain(self) -> Pair:
         """Run to the end, with the signal handlers set once and not around each epoch.
@@ -189,8 +196,6 @@ class Run:
         due = why is not None or (p.epoch == epoch and every is not None and epoch % every == 0)
         validated = due and self._needs_validation()
         saved = p.epoch == epoch and self._every.epochs is not None and epoch % self._every.epochs == 0
-        if saved:
-            self._note_save()
         better = validated and self._judge()
         if validated or every is None:
             self._look_at(train)
@@ -199,7 +204,7 @@ class Run:
         self._why = self._reason()
         self._pair = record.train, record.valid
         if saved and self._why is None:
-            self._save_once()
+            self._save_once(noted=True)
         return record
 
     def _make_updates(self) -> str | None:
@@ -209,8 +214,7 @@ class Run:
         while not p.ended and why is None:
             before, p.ended = p.updates, self._advance()
             if self._save is not None and self._is_save_due(before):
-                self._note_save()
-                self._save_once()
+                self._save_once(noted=True)
             why = self._reason()
         if why is not None:
             # before what only the end brings: a last validation, and the record of an epoch that was cut
@@ -263,26 +267,23 @@ class Run:
             self._why = "non-finite"
             raise
 
-    def _save_once(self) -> None:
-        """Save, unless that was done at this very point."""
+    def _save_once(self, noted: bool = False) -> None:
+        """Save, unless that was done at this very point; have the next record tell of it, or that it failed.
+
+        `noted` is whether of a success too: not of one at an end, which a run that goes on has not had.
+        """
         p = self.progress
         if self._save is None or self._saved == (p.updates, p.epoch):
             return
+        before, event = p.events, f"checkpoint after update {p.updates}"
+        # in the checkpoint too: who goes on from there knows that it was written
+        p.events = [*before, event] if noted else before
         with self._signals.held():
             failure = self._save(p)
-        if failure is not None:
-            self._note_failure(failure)
+            if failure is not None:
+                p.events = [*before, f"{event} failed: {failure}"]
         self._saved = p.updates, p.epoch
         self._set_alarm()
-
-    def _note_save(self) -> None:
-        """Have the record tell of a save that is due; not of one at an end, which a run that goes on has not had."""
-        self.note(_checkpoint(self.progress))
-
-    def _note_failure(self, why: str) -> None:
-        """Have the next record tell that a save failed, and not of that save if it was to."""
-        p, told = self.progress, _checkpoint(self.progress)
-        p.events = [*(event for event in p.events if event != told), f"{told} failed: {why}"]
 
     def _save_last(self) -> None:
         """Save at the end, unless a save since the last update stands for it: what came after that comes again."""
@@ -382,7 +383,3 @@ class Run:
 
 def _least(most: int | None, count: int) -> int:
     return count if most is None else min(most, count)
-
-
-def _checkpoint(progress: Progress) -> str:
-    return f"checkpoint after update {progress.updates}"

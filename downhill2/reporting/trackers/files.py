@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 from abc import abstractmethod
+from pathlib import Path
 from typing import Any, TextIO
 
-from ...running.history import History, HistoryFile, csv_cells
+from ...running.history import History, check_columns, csv_cells
+from ...running.history_file import HistoryFile, appendable
 from ...running.loop import Record
 from .tracker import Tracker
 
@@ -20,6 +23,8 @@ class _File(Tracker):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if not isinstance(path, str | os.PathLike):
             raise TypeError(f"path must be a str or a path, got {path!r}")
+        if Path(path).is_file():
+            self._check(Path(path))
         self.path = path
         self._file: Any = None
         self._written = 0
@@ -48,6 +53,10 @@ class _File(Tracker):
                 file.close()
         except OSError:
             self._written = -1  # as the end of it is not there
+
+    @abstractmethod
+    def _check(self, path: Path) -> None:
+        """Raise ValueError if a file is none that such a tracker has written, and is not to be replaced."""
 
     def _takes(self, history: History) -> bool:
         """Return whether a line can hold a record as the last one is."""
@@ -78,6 +87,8 @@ class CSV(_File):
     ------
     TypeError
         If `path` is no path.
+    ValueError
+        If it is a file that holds something other than a history; that is not replaced.
 
     Examples
     --------
@@ -93,6 +104,17 @@ class CSV(_File):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
         self._columns: list[str] = []
+
+    def _check(self, path: Path) -> None:
+        with open(path, newline="", encoding="utf-8", errors="replace") as file:
+            try:
+                for names in itertools.islice(csv.reader(file), 1):
+                    check_columns(names, "the table")
+            except (csv.Error, ValueError) as error:
+                raise ValueError(
+                    f"path must be a new file or that of a history, got {path}, which holds something else ({error}); "
+                    "move it, or name another"
+                ) from error
 
     def _takes(self, history: History) -> bool:
         return history.columns == self._columns
@@ -122,7 +144,12 @@ class JSONLines(_File):
     ------
     TypeError
         If `path` is no path.
+    ValueError
+        If it is a file that holds something other than a history; that is not replaced.
     """
+
+    def _check(self, path: Path) -> None:
+        appendable("path", path, path.read_bytes())
 
     def _anew(self, history: History) -> HistoryFile:
         history.to_json_lines(self.path)
