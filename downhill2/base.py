@@ -18,11 +18,15 @@ from .symbolic import graph
 from .symbolic.common import STAGES, Common
 from .symbolic.graph import Variable
 from .symbolic.groups import Groups
-from .symbolic.hyper import nearest
+from .symbolic.hyper import Hyper, Setting, declared, nearest
 from .symbolic.layout import Layout, Values
 from .symbolic.legacy import PairRule
 from .symbolic.problem import Pairs, Problem, monitored
 from .symbolic.rule import Context, Rule
+
+OF_BUILD = ("loss", "params", "inputs", "updates", "monitors", "monitor_gradients", "groups")
+OF_RUN = ("train", "valid", *NAMES)
+MISSING = object()
 
 logging = climate.get_logger("downhill2")  # by this name old scripts reach the package's logger
 
@@ -153,6 +157,7 @@ class Optimizer(Runs, Common):
         self._groups = Groups(groups, self.context, self._of_group)
         self._pairs = pairs and PairRule(pairs, type(self).__name__.lower(), self.context)
         self._run: Run | None = None
+        self._on: Run | None = None
         self.history = History()
         self._fit: Fit | None = None
         if loss is not None:
@@ -178,11 +183,31 @@ class Optimizer(Runs, Common):
             self._groups.bind(params, names)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not hasattr(self, name):
-            near = difflib.get_close_matches(name, self.hyper if "hyper" in vars(self) else (), 1, 0.85)
-            if near:
-                raise AttributeError(f"{type(self).__name__} has no hyperparameter {name!r}; did you mean {near[0]!r}?")
+        if "_fit" in vars(self) and not (name.startswith("_") or self._may_set(name)):
+            why = self._misplaced(name)
+            if why:
+                raise AttributeError(f"{type(self).__name__} has {why}")
         super().__setattr__(name, value)
+
+    def _may_set(self, name: str) -> bool:
+        """Whether there is such an attribute, and it is no property that can only be read."""
+        if name in vars(self):
+            return True
+        found = getattr(type(self), name, MISSING)
+        return found is not MISSING and getattr(found, "fset", MISSING) is not None
+
+    def _misplaced(self, name: str) -> str | None:
+        """Return what there is in place of an attribute that is not there, None if its name is like no other."""
+        names = {n: d.symbol for d in self.hyper.declared.values() for n in d.names}
+        near = difflib.get_close_matches(name, [*names, *OF_BUILD, *OF_RUN], 1, 0.85)
+        if not near:
+            is_foreign = any(name in declared(cls, Hyper | Setting) for cls in self.registry.values())
+            return f"no hyperparameter {name!r}" if is_foreign else None
+        [found] = near
+        if found in names:
+            return f"no hyperparameter {name!r}; did you mean {names[found]!r}?"
+        place = "build" if found in OF_BUILD else "minimize or iterate"
+        return f"no attribute {name!r} to set; give {found}= to {place}"
 
     # -- what is known
 
