@@ -1,7 +1,7 @@
 """What the tests of signals start: everything that makes runs gets each signal in its first run, in a process each.
 
-Prints a line of JSON: by who makes runs and signal, how that ended (``returned``, an exception, ``killed by`` a signal), and for
-each run why it stopped and whether its best parameters were back when its callbacks were closed.
+Prints a line of JSON: by who makes runs and signal, how that ended (``returned``, an exception, ``killed by`` a
+signal), and for each run why it stopped and whether its best parameters were back when its callbacks were closed.
 """
 
 from __future__ import annotations

@@ -242,8 +242,14 @@ def test_a_misspelt_hyperparameter_cannot_be_set():
 
 
 PLACES = {
-    **{name: f"no attribute {name!r} to set; give {name}= to minimize or iterate" for name in (*NAMES, "train", "valid")},
-    **{name: f"no attribute {name!r} to set; give {name}= to build" for name in ("params", "monitors", "updates", "loss")},
+    **{
+        name: f"no attribute {name!r} to set; give {name}= to minimize or iterate"
+        for name in (*NAMES, "train", "valid")
+    },
+    **{
+        name: f"no attribute {name!r} to set; give {name}= to build"
+        for name in ("params", "monitors", "updates", "loss")
+    },
     "max_epoch": "no attribute 'max_epoch' to set; give max_epochs= to minimize or iterate",
     "patiense": "no attribute 'patiense' to set; give patience= to minimize or iterate",
     "monitor_gradient": "no attribute 'monitor_gradient' to set; give monitor_gradients= to build",

@@ -587,7 +587,7 @@ def test_a_callback_may_evaluate_but_not_run_its_optimizer(begin):
         seen.append(opt.evaluate(None))
         getattr(opt, begin)(max_epochs=1)
 
-    with pytest.raises(RuntimeError, match="in a callback, call opt.stop and return") as raised:
+    with pytest.raises(RuntimeError, match=r"in a callback, call opt\.stop and return") as raised:
         opt.minimize(callbacks=[callback], **RUN)
     assert seen == [{"loss": 16}]
     assert "raised by the callback" in raised.value.__notes__[0]

@@ -848,11 +848,12 @@ def ended_in_windows(opt, data):
     opt.accumulate = 1
 
 
-SOURCES = {
-    "arrays": lambda: [np.arange(48.0)],
-    "batches": lambda: (lambda: iter([[np.full(4, float(i))] for i in range(12)])),
-    "a loader with a state": lambda: Walker(12),
-}
+def batches():
+    for i in range(12):
+        yield [np.full(4, float(i))]
+
+
+SOURCES = {"arrays": lambda: [np.arange(48.0)], "a generator": lambda: batches, "with a state": Walker}
 
 
 @pytest.fixture(scope="module")

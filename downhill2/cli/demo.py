@@ -46,9 +46,7 @@ def run(args: argparse.Namespace) -> int:
     train, valid, test = split(rng)
     opt, valid_loss = reader(rng)
     climate.enable_default_logging()
-    stopping = dict(
-        valid_loss=valid_loss, validate_every=1, patience=10, max_epochs=args.epochs, on_signal="raise"
-    )
+    stopping = dict(valid_loss=valid_loss, validate_every=1, patience=10, max_epochs=args.epochs, on_signal="raise")
     opt.minimize(train, valid, learning_rate=lambda updates: 0.005 / (1 + updates / 500), rng=rng, **stopping)
     accuracy = opt.evaluate(test)["accuracy"]
     runs.save(drawn(opt.history), target)
