@@ -853,7 +853,7 @@ def batches():
         yield [np.full(4, float(i))]
 
 
-SOURCES = {"arrays": lambda: [np.arange(48.0)], "a generator": lambda: batches, "with a state": Walker}
+TRAINED_ON = {"arrays": lambda: [np.arange(48.0)], "a generator": lambda: batches, "with a state": Walker}
 
 
 @pytest.fixture(scope="module")
@@ -863,17 +863,17 @@ def trained():
 
 
 @pytest.mark.parametrize("end", [ended_by_limit, ended_by_break, ended_by_error, ended_by_signal, ended_in_windows])
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", TRAINED_ON)
 def test_threads_that_read_ahead_end_with_the_run_whoever_is_kept(trained, source, end):
-    data = Dataset(SOURCES[source](), batch_size=4, iteration_size=12, prefetch=3, rng=0)
+    data = Dataset(TRAINED_ON[source](), batch_size=4, iteration_size=12, prefetch=3, rng=0)
     end(trained, data)
     assert readers() == []
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", TRAINED_ON)
 def test_the_next_run_goes_on_where_the_one_before_has_left_the_data(trained, source):
     def after(prefetch):
-        data = Dataset(SOURCES[source](), batch_size=4, iteration_size=12, prefetch=prefetch, rng=0)
+        data = Dataset(TRAINED_ON[source](), batch_size=4, iteration_size=12, prefetch=prefetch, rng=0)
         trained.reset()
         trained.set_params([0.0])
         for updates in (5, 8, 14):

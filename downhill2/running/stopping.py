@@ -286,8 +286,8 @@ class Progress:
     best : float or None
         The lowest validation loss, whose parameters are kept; None before there is one.
     reference : float or None
-        The latest validation loss that improved on the one before it by `min_improvement`: what patience compares
-        with. None: `best`.
+        The loss that patience compares with: the latest that improved by `min_improvement` on the reference of then.
+        None: `best`.
     failures : int
         Validations in a row that did not improve on `reference` by `min_improvement`.
     validation : dict of str to float
