@@ -22,7 +22,8 @@ from .symbolic.registry import registry
 
 logging = climate.get_logger("downhill2")  # by this name old scripts reach the package's logger
 
-ARGUMENTS = ("algo", "loss", "params", "inputs", "updates", "monitors", "monitor_gradients", "groups", "preset")
+OF_BUILD = ("algo", "loss", "params", "inputs", "updates", "monitors", "monitor_gradients", "groups")
+OF_RUN = ("train", "valid", *NAMES)
 
 
 class OptimizerType(type):
@@ -144,6 +145,7 @@ class Optimizer(Runs, metaclass=OptimizerType):
         backends.check(backend)
         self.rule = rule
         self._run: Run | None = None
+        self._on: Run | None = None
         self.history = History()
         beside = graph.shared_inputs(rule.hyper.symbols().values())
         expressions, reported = monitored(monitors, rule.hyper)
@@ -164,11 +166,11 @@ class Optimizer(Runs, metaclass=OptimizerType):
 
     def __setattr__(self, name: str, value: Any) -> None:
         rule = self.__dict__.get("rule")
-        if rule is not None and (name in rule.hyper.declared or name == "preset"):
+        if rule is not None and (name in rule.hyper.declared or name == "preset" or name in vars(rule)):
             setattr(rule, name, value)
             return
-        if rule is not None:
-            check_attribute(self, name, rule.hyper)
+        if rule is not None and "fit" in vars(self):
+            check_attribute(self, name, rule)
         super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:
@@ -327,5 +329,5 @@ def _shown(hyper: Any) -> list[str]:
 
 
 registry.optimizer = optimizer
-registry.arguments = frozenset((*NAMES, *ARGUMENTS, "train", "valid"))
+registry.arguments = dict.fromkeys(OF_RUN, "minimize or iterate") | dict.fromkeys(OF_BUILD, "build")
 registry.members = frozenset(n for n in dir(Optimizer) if not n.startswith("_")) | {"rule", "fit", "history"}

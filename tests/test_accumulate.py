@@ -336,7 +336,7 @@ def test_a_run_that_a_signal_stops_within_a_window_goes_on_in_it(batch, tmp_path
                 signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(session, "Windows", Signalled)
-    training.run(checkpoint=tmp_path)
+    training.run(checkpoint=tmp_path, on_signal="stop")
     assert training.opt.stopped.startswith("signal")
     monkeypatch.undo()
     assert training.run(checkpoint=tmp_path, resume=True) == whole

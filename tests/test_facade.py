@@ -14,6 +14,7 @@ import pytensor.tensor as pt
 import pytest
 
 import downhill2
+from downhill2.fitting.settings import NAMES
 
 X = np.array([[1, 0], [0, 1], [1, 1], [1, -1], [-1, 0], [0.5, 2]])
 Y = X @ [1.0, -2.0]
@@ -253,6 +254,55 @@ def test_a_misspelt_hyperparameter_cannot_be_set():
         opt.learnin_rate = 1
     opt.anything_else = 1  # a caller's own
     assert opt.anything_else == 1
+
+
+PLACES = {
+    **{
+        name: f"no attribute {name!r} to set; give {name}= to minimize or iterate"
+        for name in (*NAMES, "train", "valid")
+    },
+    **{
+        name: f"no attribute {name!r} to set; give {name}= to build"
+        for name in ("params", "monitors", "updates", "loss")
+    },
+    "max_epoch": "no attribute 'max_epoch' to set; give max_epochs= to minimize or iterate",
+    "patiense": "no attribute 'patiense' to set; give patience= to minimize or iterate",
+    "monitor_gradient": "no attribute 'monitor_gradient' to set; give monitor_gradients= to build",
+    "rms_halflife": "no hyperparameter 'rms_halflife'; did you mean 'rho'",
+    "momentun": "no hyperparameter 'momentun'; did you mean 'momentum'",
+    "beta1": "no hyperparameter 'beta1'",
+}
+del PLACES["history"]  # the records, which a caller may keep and exchange
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_what_is_given_elsewhere_cannot_be_set_on_an_optimizer(name):
+    opt = downhill2.RMSProp(learning_rate=0.1)
+    before = dict(vars(opt))
+    with pytest.raises(AttributeError, match=f"RMSProp has {PLACES[name]}"):
+        setattr(opt, name, 3)
+    assert vars(opt) == before
+
+
+@pytest.mark.parametrize("name", ["nope", "note", "label", "experiment", "_max_epochs", "score"])
+def test_a_caller_may_keep_notes_on_an_optimizer(name):
+    opt = downhill2.RMSProp()
+    setattr(opt, name, "a note")
+    assert getattr(opt, name) == "a note"
+
+
+def test_an_algorithm_may_have_attributes_that_are_called_like_settings(own_algorithms):
+    class Mine(downhill2.SGD):
+        rng = None
+
+        def __init__(self, *args, **kwargs):
+            self.keep = 3  # before there is an optimizer
+            super().__init__(*args, **kwargs)
+            self.rng = 5
+
+    opt = Mine()
+    opt.keep = 4
+    assert (opt.keep, opt.rng) == (4, 5)
 
 
 def test_to_stop_what_does_not_run_does_nothing():

@@ -307,8 +307,50 @@ def test_an_improvement_below_min_improvement_counts_as_a_failure():
     losses = {0: -1.0, 10: -1.05, 20: -1.08, 30: -1.2, 40: -1.25, 50: -1.25}
     world = World(validate_every=1, patience=1, min_improvement=0.1, losses=losses)
     world.run().drain()
-    assert [record.improved for record in world.records] == [True, False, False]
-    assert world.x == 0
+    assert [record.improved for record in world.records] == [True, True, True]
+    assert world.x == 20
+
+
+def test_the_lowest_loss_is_the_best_and_patience_counts_from_the_latest_improvement_by_enough():
+    losses = {0: 1.0, 10: 0.97, 20: 0.94, 30: 0.91, 40: 0.95, 50: 0.9, 60: 0.89}
+    world = World(validate_every=1, patience=2, min_improvement=0.05, losses=losses)
+    run = world.run()
+    run.drain()  # 0.94 is enough after 1.0, and 0.89 would be after 0.94, had it come in time
+    assert [record.improved for record in world.records] == [True, True, True, True, False, True]
+    assert (run.progress.best, run.progress.reference, run.progress.failures) == (0.9, 0.94, 3)
+    assert (world.x, run.progress.stopped) == (50, "patience")
+
+
+@given(
+    losses=st.lists(st.sampled_from([math.nan, math.inf, -math.inf, -2.0, -1.9, 0.0, 1.0, 1.05, 1.1, 3.0]), min_size=1),
+    patience=st.none() | st.integers(0, 3),
+    min_improvement=st.sampled_from([0.0, 0.04, 0.5]),
+)
+def test_the_best_is_the_lowest_finite_loss_however_patience_counts(losses, patience, min_improvement):
+    table = {10 * i: loss for i, loss in enumerate(losses)}
+    limits = {"validate_every": 1, "max_epochs": len(losses) - 1, "patience": patience}
+    world = World(losses=table, min_improvement=min_improvement, **limits)
+    run = world.run()
+    run.drain()
+    seen = [table[x] for x in world.validated]
+    finite = [loss for loss in seen if math.isfinite(loss)]
+    assert run.progress.best == min(finite, default=None)
+    lowest = itertools.accumulate((loss if math.isfinite(loss) else math.inf for loss in seen), min, initial=math.inf)
+    fell = [new < old for old, new in itertools.pairwise(lowest)]
+    assert [record.improved for record in world.records] == fell
+    if finite and world.validated[-1]:
+        assert table[world.x] == min(finite)
+
+
+def test_a_run_from_a_checkpoint_of_before_counts_patience_from_its_best():
+    losses = {20: 0.97, 30: 0.96, 40: 0.5}
+    world = World(validate_every=1, patience=1, min_improvement=0.05, losses=losses)
+    world.x = world.kept = 10
+    saved = dataclasses.asdict(Progress(updates=10, epoch=1, seconds=5.0, best=1.0, validated_at=10, loss=1.0))
+    del saved["reference"]
+    run = world.run(Progress(**saved))
+    run.drain()
+    assert (run.progress.reference, run.progress.best, world.x) == (1.0, 0.96, 30)
 
 
 def test_without_patience_failures_do_not_stop_the_run():
@@ -614,7 +656,7 @@ def test_before_an_update_was_validated_a_signal_leaves_the_last_parameters(fini
     world = World(during={15: signalling("SIGTERM")})
     finish(world.run())
     assert (world.validated, world.x) == ([0], 15)
-    assert caplog.messages == ["stopped after 15 updates: signal SIGTERM; of the parameters, the last stay"]
+    assert caplog.messages[-1] == "stopped after 15 updates: signal SIGTERM; of the parameters, the last stay"
 
 
 def test_a_signal_at_the_last_update_of_an_epoch_omits_its_validation(finish):

@@ -430,8 +430,9 @@ def terminated():
 def test_the_best_is_restored_by_ctrl_c_and_sigterm(event, name, finish):
     opt, train, valid = fed_wandering(event)
     before = signal.getsignal(signal.SIGTERM)
+    run = {**RUN, "on_signal": "stop"}
     with without_garbage_collector():
-        list(opt.iterate(train, valid, **RUN)) if finish == "iterate" else opt.minimize(train, valid, **RUN)
+        list(opt.iterate(train, valid, **run)) if finish == "iterate" else opt.minimize(train, valid, **run)
     assert (opt.stopped, value(opt)) == (f"signal {name}", 1)
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -556,16 +557,152 @@ def test_a_reset_in_the_callers_body_does_not_disturb_the_run():
     assert value(opt) == 1
 
 
-def test_a_run_keeps_its_best_when_another_one_is_begun():
+# -- one run at a time
+
+
+def test_while_a_run_is_on_another_is_refused_and_changes_nothing():
     opt = wandering()
     first = opt.iterate(**RUN)
     for _ in range(3):
         next(first)
-    second = opt.iterate(**RUN)
+    message = "Wanders must make one run at a time, got another after 3 updates of one; leave its loop, or close its"
+    for begin in (opt.iterate, opt.minimize):
+        with pytest.raises(RuntimeError, match=message):
+            begin(learning_rate=0.5, max_epochs=1)
+    assert (opt.hyper["learning_rate"], opt.best_monitors) == (1e-4, {"loss": 1})
+    next(first)
     first.close()
-    assert value(opt) == 1
-    assert opt.best_monitors == {}
-    second.close()
+    assert (value(opt), opt.stopped) == (1, "closed")
+    opt.minimize(max_epochs=1)
+    assert opt.stopped == "max_epochs"
+
+
+@pytest.mark.parametrize("begin", ["iterate", "minimize"])
+def test_a_callback_may_evaluate_but_not_run_its_optimizer(begin):
+    opt, seen = wandering(), []
+
+    def callback(opt, record):
+        seen.append(opt.evaluate(None))
+        getattr(opt, begin)(max_epochs=1)
+
+    with pytest.raises(RuntimeError, match=r"in a callback, call opt\.stop and return") as raised:
+        opt.minimize(callbacks=[callback], **RUN)
+    assert seen == [{"loss": 16}]
+    assert "raised by the callback" in raised.value.__notes__[0]
+    opt.minimize(max_epochs=1)
+
+
+def test_a_callback_may_run_another_optimizer():
+    opt, other = wandering(), bowl()
+    opt.minimize(callbacks=[lambda *_: other.minimize(max_epochs=1)], max_epochs=2, **RUN)
+    assert (opt.stopped, other.stopped) == ("max_epochs", "max_epochs")
+
+
+def crashing(opt):
+    def callback(opt, record):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        opt.minimize(callbacks=[callback], **RUN)
+
+
+def dropped(opt):
+    next(opt.iterate(**RUN))
+
+
+def held(opt):
+    return opt.iterate(**RUN)
+
+
+def exhausted(opt):
+    run = opt.iterate(max_epochs=1, **RUN)
+    list(run)
+    return run
+
+
+def closed(opt):
+    run = opt.iterate(**RUN)
+    next(run)
+    run.close()
+    return run
+
+
+@pytest.mark.parametrize("leave", [crashing, dropped, held, exhausted, closed])
+def test_a_run_that_was_left_does_not_stand_in_the_way_of_the_next(leave):
+    opt = wandering()
+    with without_garbage_collector():
+        left = leave(opt)
+        opt.minimize(max_epochs=1, **RUN)
+        assert opt.stopped == "max_epochs"
+        for _ in opt.iterate(max_epochs=1, **RUN):
+            pass
+    del left
+
+
+@pytest.mark.parametrize("then", [lambda opt: opt.minimize(max_epochs=1), lambda opt: opt.reset()])
+def test_an_iterator_that_another_run_came_before_is_refused(then):
+    opt = wandering()
+    late = opt.iterate(max_epochs=1, **RUN)
+    then(opt)
+    with pytest.raises(RuntimeError, match="an iterator must begin before the next call of iterate, minimize or reset"):
+        next(late)
+    opt.minimize(max_epochs=1)
+
+
+# -- the best, and validations that are not finite
+
+
+def table_of(losses, **limits):
+    """Return an optimizer whose parameter counts its updates, after a run with these validation losses."""
+    values, w = pytensor.shared(np.array(losses)), pytensor.shared(0.0, name="w")
+    opt = downhill2.SGD(-w, [w], learning_rate=1.0)
+    valid = values[pt.cast(pt.round(w), "int64")]
+    opt.minimize(valid_loss=valid, validate_every=1, max_epochs=len(losses) - 1, **limits)
+    return opt
+
+
+def test_what_is_put_back_has_the_lowest_validation_loss_though_it_improved_by_little():
+    opt = table_of([2.0, 1.0, 0.97, 0.96, 1.5], min_improvement=0.05)
+    assert (value(opt), opt.best_monitors) == (3, {"loss": 0.96})
+    assert opt.history["improved"].tolist() == [True, True, True, True, False]
+
+
+def test_a_validation_that_is_not_finite_is_an_event_and_once_a_warning(caplog):
+    opt = table_of([2.0, np.nan, 1.0, np.inf, 1.5])
+    told = "validation loss is not finite; all inputs are finite"
+    assert [record.events for record in opt.history] == [(), (told,), (), (told,), ()]
+    assert [r.message for r in caplog.records if r.levelname == "WARNING"] == [
+        f"{told}; it is never the best, and counts against patience"
+    ]
+    assert (value(opt), opt.best_monitors) == (2, {"loss": 1.0})
+
+
+@pytest.mark.parametrize("how", ["arrays", "batches", "generator"])
+def test_validation_data_that_is_not_finite_is_named(how, caplog):
+    opt, spoilt = regression(), X.copy()
+    spoilt[4, 1] = np.nan
+    batches = [[spoilt[i : i + 3], Y[i : i + 3]] for i in (0, 3)]
+    valid = {"arrays": [spoilt, Y], "batches": batches, "generator": lambda: iter(batches)}[how]
+    valid = (lambda: (yield from batches)) if how == "generator" else valid
+    opt.minimize([X, Y], valid, batch_size=3, max_epochs=1, rng=0)
+    place = "input 'x', row 4" if how == "arrays" else "input 'x', row 1 of the batch"
+    assert opt.history[0].events == opt.history[1].events == (f"validation loss is not finite; {place}",)
+    assert [r.levelname for r in caplog.records].count("WARNING") == 1
+
+
+@pytest.mark.parametrize("setting", [{"keep": 3}, {"keep": 2}, {"checkpoint_every": 5}])
+def test_what_a_checkpoint_needs_is_refused_without_one(setting):
+    opt, [(name, given)] = bowl(), setting.items()
+    message = f"checkpoint must name a directory to save in, got None with {name}={given}"
+    with pytest.raises(ValueError, match=message):
+        opt.minimize(max_epochs=1, **setting)
+    assert opt.stopped is None
+
+
+@pytest.mark.parametrize("given", ["end", None, 3, ["stop"]])
+def test_what_follows_a_signal_is_one_of_three(given):
+    with pytest.raises(ValueError, match="on_signal must be 'auto' or 'stop' or 'raise', got"):
+        bowl().minimize(max_epochs=1, on_signal=given)
 
 
 def test_settings_of_the_latest_run_can_be_read():

@@ -8,6 +8,7 @@ import gc
 import itertools
 import json
 import logging
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
+import downhill2
 from downhill2.data import readahead
 from downhill2.data.readahead import Line, ReadAhead
 from downhill2.dataset import Dataset
@@ -808,3 +810,81 @@ def test_the_state_of_a_source_may_be_changed_by_it_afterwards():
     before = copy.deepcopy(state)
     list(batches)
     assert state == before
+
+
+# ---- runs
+
+
+class Stop(Exception):
+    pass
+
+
+def crash(opt, record):
+    if record.updates:
+        raise Stop
+
+
+def ended_by_limit(opt, data):
+    opt.minimize(data, max_updates=8, validate_every=None)
+
+
+def ended_by_break(opt, data):
+    for _ in opt.iterate(data, validate_every=None, max_updates=8):
+        break
+
+
+def ended_by_error(opt, data):
+    with contextlib.suppress(Stop):
+        opt.minimize(data, max_updates=8, validate_every=None, callbacks=[crash])
+
+
+def ended_by_signal(opt, data):
+    interrupt = lambda opt, record: signal.raise_signal(signal.SIGUSR1)  # noqa: E731
+    opt.minimize(data, max_updates=8, validate_every=None, callbacks=[interrupt], on_signal="stop")
+
+
+def ended_in_windows(opt, data):
+    opt.minimize(data, max_updates=2, validate_every=None, accumulate=4)
+    opt.accumulate = 1
+
+
+def batches():
+    for i in range(12):
+        yield [np.full(4, float(i))]
+
+
+TRAINED_ON = {"arrays": lambda: [np.arange(48.0)], "a generator": lambda: batches, "with a state": Walker}
+
+
+@pytest.fixture(scope="module")
+def trained():
+    x, w = pt.vector("x"), pytensor.shared(0.0, name="w")
+    return downhill2.build("sgd", ((x * w - 1) ** 2).mean(), learning_rate=1e-3)
+
+
+@pytest.mark.parametrize("end", [ended_by_limit, ended_by_break, ended_by_error, ended_by_signal, ended_in_windows])
+@pytest.mark.parametrize("source", TRAINED_ON)
+def test_threads_that_read_ahead_end_with_the_run_whoever_is_kept(trained, source, end):
+    data = Dataset(TRAINED_ON[source](), batch_size=4, iteration_size=12, prefetch=3, rng=0)
+    end(trained, data)
+    assert readers() == []
+
+
+@pytest.mark.parametrize("source", TRAINED_ON)
+def test_the_next_run_goes_on_where_the_one_before_has_left_the_data(trained, source):
+    def after(prefetch):
+        data = Dataset(TRAINED_ON[source](), batch_size=4, iteration_size=12, prefetch=prefetch, rng=0)
+        trained.reset()
+        trained.set_params([0.0])
+        for updates in (5, 8, 14):
+            trained.minimize(data, max_updates=updates, validate_every=None)
+        return trained.params[0].get_value()
+
+    assert after(3) == after(0)
+
+
+def test_a_range_test_leaves_no_thread():
+    x, w = pt.vector("x"), pytensor.shared(0.0, name="w")
+    data = Dataset([np.arange(48.0)], batch_size=4, prefetch=3, rng=0)
+    found = downhill2.find_learning_rate(((x * w - 1) ** 2).mean(), data, algo="sgd", max_updates=17)
+    assert (len(found.rates) <= 17, readers()) == (True, [])

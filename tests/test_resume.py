@@ -174,7 +174,7 @@ def crashed(train, directory, update, **given):
 
 def signalled(train, directory, update, number=signal.SIGTERM, **given):
     with after(max(1, update - begun(directory)), lambda: signal.raise_signal(number)):
-        train.run(checkpoint=directory, resume="auto", **given)
+        train.run(checkpoint=directory, resume="auto", on_signal="stop", **given)
     assert train.opt.stopped == f"signal {number.name}"
 
 

@@ -43,7 +43,7 @@ def interrupted(train, directory, **settings):
         train.run(**{**given, "max_updates": updates})
         assert train.opt.stopped == "max_updates"
     with after(2, functools.partial(signal.raise_signal, signal.SIGTERM)):
-        train.run(**given)
+        train.run(**given, on_signal="stop")
     assert train.opt.stopped == "signal SIGTERM"
     return train.run(**given)
 

@@ -1,7 +1,7 @@
 """The command line: ``downhill2``, or ``python -m downhill2``.
 
 Exit codes: 0 done; 1 something failed, or `doctor` found something broken; 2 the command line, or what it names, is
-wrong; 130 Ctrl-C (128 plus the number of any other signal that ended a run); 141 the reader of a pipe went away.
+wrong; 130 Ctrl-C, or SIGUSR1 in a run; 141 the reader of a pipe went away. SIGTERM ends the process.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import downhill2
 
 from ..symbolic.declared import nearest
 from . import algorithms, compare, demo, doctor, plot, report
-from .errors import CommandError, Interrupted
+from .errors import CommandError
 from .output import width
 
 __all__ = ["main"]
@@ -72,8 +72,6 @@ def _ended(given: Sequence[str]) -> int:
         return getattr(error, "code", 1)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except Interrupted as end:
-        return end.code
     except SystemExit as end:  # of argparse
         return int(end.code or 0)
 

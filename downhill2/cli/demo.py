@@ -24,7 +24,6 @@ from ..reporting import plots
 from ..running.history import History
 from . import runs
 from .arguments import add_json, add_picture, count
-from .errors import pass_on
 from .output import show
 
 HELP = "train a network to read handwritten digits"
@@ -47,9 +46,8 @@ def run(args: argparse.Namespace) -> int:
     train, valid, test = split(rng)
     opt, valid_loss = reader(rng)
     climate.enable_default_logging()
-    stopping = dict(valid_loss=valid_loss, validate_every=1, patience=10, max_epochs=args.epochs)
+    stopping = dict(valid_loss=valid_loss, validate_every=1, patience=10, max_epochs=args.epochs, on_signal="raise")
     opt.minimize(train, valid, learning_rate=lambda updates: 0.005 / (1 + updates / 500), rng=rng, **stopping)
-    pass_on(opt.stopped)
     accuracy = opt.evaluate(test)["accuracy"]
     runs.save(drawn(opt.history), target)
     done = {"test_accuracy": accuracy, "epochs": opt.history[-1].epoch, "stopped": opt.stopped, "picture": str(target)}

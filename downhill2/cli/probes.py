@@ -38,7 +38,7 @@ def fit(backend: str) -> tuple[float, list[str]]:
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         opt = downhill2.build("sgd", ((x - 3) ** 2).sum(), backend=backend)
-        opt.minimize(learning_rate=0.25, max_updates=2, validate_every=None, progress=False)
+        opt.minimize(learning_rate=0.25, max_updates=2, validate_every=None, progress=False, on_signal="raise")
     if not np.allclose(x.get_value(), [3.25, 1.75]):
         raise ArithmeticError(f"two updates must give 3.25 and 1.75, got {x.get_value()}")
     return time.perf_counter() - begun, [str(w.message) for w in warned]
@@ -92,7 +92,7 @@ def training() -> Training:
     """Train a small network by Adam, alone and then many times over."""
     opt, rng = _network(), np.random.default_rng(0)
     data = [rng.normal(size=(ROWS, SIZES[0])).astype("float32"), rng.integers(SIZES[-1], size=ROWS)]
-    settings = dict(batch_size=ROWS, validate_every=None, updates_per_call=1, rng=0, progress=False)
+    settings = dict(batch_size=ROWS, validate_every=None, updates_per_call=1, rng=0, progress=False, on_signal="raise")
     before = size_of(Path(pytensor.config.base_compiledir))
     first = _seconds(opt.minimize, data, max_updates=1, **settings)
     was_cached = size_of(Path(pytensor.config.base_compiledir)) == before

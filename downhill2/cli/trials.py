@@ -18,7 +18,7 @@ import downhill2
 from ..fitting.faults import NonFiniteError
 from ..running.history import History
 from ..symbolic.declared import nearest
-from .errors import UsageError, pass_on
+from .errors import UsageError
 
 NEEDED = ("loss", "train")
 OTHERS = (str(Path(downhill2.__file__).parent), *map(sysconfig.get_path, ("stdlib", "purelib", "platlib")))
@@ -135,21 +135,23 @@ def run(problem: Callable[[int], Any], name: str, algorithm: str, seed: int, set
     ------
     UsageError
         If the problem, called `name`, fails or is no problem, or a setting is wrong.
-    Interrupted
-        If a signal ended the run.
+    KeyboardInterrupt
+        If Ctrl-C ended the run.
     """
-    arguments = {"rng": seed, "progress": False, **_arguments(problem, name, seed), **settings}
+    defaults = {"rng": seed, "progress": False, "on_signal": "raise"}
+    arguments = {**defaults, **_arguments(problem, name, seed), **settings}
     begun: list[Any] = []
     failure = ""
     try:
         callbacks = [*arguments.pop("callbacks", ()), lambda opt, _: begun.append(opt)]
         downhill2.minimize(**arguments, algo=algorithm, callbacks=callbacks)
     except (Exception, SystemExit) as error:
+        if begun and str(begun[0].stopped).startswith("signal"):  # which the caller's handler has answered so
+            raise
         if not begun and not isinstance(error, NonFiniteError):
             raise UsageError(f"{name}, {algorithm}, seed {seed}: {_told(error)}") from error
         failure = " ".join(str(error).split()) or type(error).__name__
     history = begun[0].history if begun else History()
-    pass_on(begun[0].stopped if begun else None)
     trial = Trial(seed, history, failure)
     finite = failure or (trial.losses and math.isfinite(trial.final))
     return trial if finite else Trial(seed, history, "the last loss is not finite")

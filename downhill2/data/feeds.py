@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -56,7 +56,7 @@ class Feed(abc.ABC):
         self.name, self.inputs, self.givens, self.length = name, list(inputs), givens, length
         self._cursor = cursor
 
-    def train(self) -> Iterator[Batch]:
+    def train(self) -> Generator[Batch]:
         """Batches of the next epoch with their weights, or of the rest of the epoch that was restored.
 
         An epoch that is left before its end is over: the next goes on with the rows that it left.
@@ -69,7 +69,7 @@ class Feed(abc.ABC):
         cursor.done, cursor.resume = cursor.resume, 0
         return cursor.done
 
-    def rest(self) -> Iterator[Batch]:
+    def rest(self) -> Generator[Batch]:
         """Batches of the present epoch that are not done yet."""
         return self._epoch(self._cursor.done)
 
@@ -110,7 +110,7 @@ class Feed(abc.ABC):
         self._cursor.restore(state)
 
     @abc.abstractmethod
-    def _epoch(self, done: int) -> Iterator[Batch]:
+    def _epoch(self, done: int) -> Generator[Batch]:
         """Batches of an epoch of which some are done."""
 
 
@@ -119,7 +119,7 @@ class PassFeed(Feed):
 
     length: int
 
-    def _epoch(self, done: int) -> Iterator[Batch]:
+    def _epoch(self, done: int) -> Generator[Batch]:
         cursor, length = self._cursor, self.length
         while done < length:
             if cursor.used >= cursor.batches:

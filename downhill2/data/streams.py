@@ -10,7 +10,7 @@ import logging
 import operator
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -422,7 +422,7 @@ class StreamFeed(Feed):
             log.warning("%s has no state_dict() and load_state_dict(): the data begins anew", self.name)
         cursor.used = cursor.done = cursor.resume = 0
 
-    def _epoch(self, done: int) -> Iterator[Batch]:
+    def _epoch(self, done: int) -> Generator[Batch]:
         cursor, stream, limit = self._cursor, self._stream, self._limit
         if limit is None and not done:
             stream.rewind()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +41,7 @@ class Runs(Persistent):
     fit: Fit
     history: History
     _run: Run | None
+    _on: Run | None  # the one that is on
 
     @property
     def stopped(self) -> str | None:
@@ -59,7 +60,7 @@ class Runs(Persistent):
 
     @property
     def patience(self) -> int | None:
-        """Validations in a row that may fail to improve the best."""
+        """Validations in a row that may fail to improve by `min_improvement`."""
         return self.limits.patience
 
     @property
@@ -69,7 +70,7 @@ class Runs(Persistent):
 
     @property
     def min_improvement(self) -> float:
-        """What an improvement must exceed, as a fraction of the best loss."""
+        """What an improvement must exceed to count for `patience`, as a fraction of the loss that it improves on."""
         return self.limits.min_improvement
 
     def iterate(
@@ -95,13 +96,14 @@ class Runs(Persistent):
         target : float, optional
             Validation loss at or below which to stop.
         patience : int or None
-            Validations in a row that may fail to improve the best; the next one stops the run. None: no early
-            stopping. Default 5.
+            Validations in a row that may fail to improve by `min_improvement`; the next one stops the run. None: no
+            early stopping. Default 5.
         validate_every : int or None
             Epochs from one validation to the next; there is one before the first update and one at the end.
             None: no validation, and nothing is restored. Default 10.
         min_improvement : float
-            What an improvement must exceed, as a fraction of the magnitude of the best loss. Default 0.
+            What an improvement must exceed to count for `patience`, as a fraction of the magnitude of the loss that it
+            improves on. The parameters of the lowest loss are kept, however little it improved. Default 0.
         restore_best : bool
             Whether the parameters of the lowest validation loss are put back at the end. Default True.
         valid_loss : scalar TensorVariable, optional
@@ -141,6 +143,12 @@ class Runs(Persistent):
             How many updates to make in one compiled call, where there is no data or arrays in memory; the numbers are
             the same to the bit. A signal, `max_seconds` and a time in `checkpoint_every` wait for the end of a call.
             Default ``'auto'``: as many as take about 0.2 s by an estimate from sizes, if one takes less than 1 ms.
+        on_signal : {'auto', 'stop', 'raise'}
+            What follows when a signal has ended the run, which is then saved and has its best parameters back.
+            ``'auto'``: SIGTERM, and each signal that the program handles itself, is passed on; Ctrl-C and SIGUSR1 end
+            this run, and the program goes on. ``'raise'``: the same, but KeyboardInterrupt is raised, for runs in a
+            loop. ``'stop'``: the program goes on after SIGTERM too. A second signal raises KeyboardInterrupt at once.
+            Default ``'auto'``, or what a callback has as its attribute ``on_signal``.
         progress : bool, optional
             Show the run while it is on, and while functions are compiled: bars in a terminal, one output in a
             notebook, else a line now and then on standard error. Needs rich. Default: `minimize` does in an
@@ -159,9 +167,11 @@ class Runs(Persistent):
             For wrong arguments; at the call, before anything is compiled or changed.
         NonFiniteError
             When a loss, a gradient or a new value is not finite, unless `on_nonfinite` says otherwise.
+        RuntimeError
+            If a run of this optimizer is on.
         """
         run, display = self._begin(train, valid, max_updates, settings)
-        pairs = run.iterate() if display is None else display.shown(run.iterate())
+        pairs = self._going(run, display)
         weakref.finalize(pairs, run.release)  # a generator that never begins does nothing at its end
         return pairs
 
@@ -186,7 +196,7 @@ class Runs(Persistent):
             As `iterate`.
         """
         run, display = self._begin(train, valid, max_updates, settings, must_end=True)
-        with display or nullcontext():
+        with self._alone(run), display or nullcontext():
             return run.drain()
 
     def evaluate(
@@ -258,6 +268,7 @@ class Runs(Persistent):
         self, train: Any, valid: Any, max_updates: int | None, given: dict[str, Any], must_end: bool = False
     ) -> tuple[Run, Display | None]:
         """Check everything, then set hyperparameters, compile and put the run together; also what shows it."""
+        self._check_idle()
         fit, rest = self.fit, {"max_updates": max_updates, **given}
         settings = Settings.taken_from(rest)
         if must_end:
@@ -278,6 +289,35 @@ class Runs(Persistent):
             with display or nullcontext():
                 self._run = session.run()
         return self._run, display
+
+    def _going(self, run: Run, display: Display | None) -> Iterator[Pair]:
+        with self._alone(run), display or nullcontext():
+            yield from run.iterate()
+
+    @contextmanager
+    def _alone(self, run: Run) -> Iterator[None]:
+        """Let no other run of this optimizer begin while the body makes one; then pass on the signals that came."""
+        self._check_idle()
+        if run is not self._run:
+            raise RuntimeError(
+                "an iterator must begin before the next call of iterate, minimize or reset, got one that did not; "
+                "make it anew"
+            )
+        with run.signals.passed_on():
+            self._on = run
+            try:
+                yield
+            finally:
+                self._on = None
+
+    def _check_idle(self) -> None:
+        """Raise RuntimeError while a run is on."""
+        if self._on is not None:
+            raise RuntimeError(
+                f"{type(self.rule).__name__} must make one run at a time, got another after "
+                f"{self._on.progress.updates} updates of one; leave its loop, or close its iterator; in a callback, call "
+                "opt.stop and return"
+            )
 
     def _check_schedules(self, settings: Settings, data: Feed) -> None:
         """Raise if a schedule leaves its hyperparameter's range before the limits end the run."""

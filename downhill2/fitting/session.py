@@ -12,6 +12,7 @@ from ..running.functions import Steps, averages
 from ..running.history import History
 from ..running.loop import Pair, Record, Run
 from ..running.plateau import ReduceOnPlateau
+from ..running.signals import Signals
 from ..running.stopping import Progress
 from ..running.windows import Windows
 from ..symbolic import graph
@@ -73,7 +74,7 @@ class Session:
         self._fit, self._settings, self._monitors = fit, settings, dict(monitors)
         self._train, self._valid, self._history, self._owner = train, valid, history, owner
         self._faults = Faults(settings.guard, fit, train, self._go_back)
-        self._best, self._display = fit.no_best(), display
+        self._best, self._display, self._doubted = fit.no_best(), display, False
         self._epochs = graph.cell(fit.rule.context.epochs)
         self._archive = Archive(fit, settings, train, self._best, history, self._monitors.values())
         # not before: a run that is refused leaves those of the one before
@@ -90,10 +91,10 @@ class Session:
 
     def _run(self) -> Run:
         fit, archive, settings = self._fit, self._archive, self._settings
-        steps = drive(fit, self._train, settings.guard.check, settings.calls.count)
+        self._steps = steps = drive(fit, self._train, settings.guard.check, settings.calls.count)
         if settings.limits.validate_every:
             fit.evaluation(self._valid, self._monitors)
-        step, validate, report = self._shown(steps)
+        step, validate, report = self._shown(steps, lambda: self._validate(run.note))
         run = Run(
             settings.limits,
             step=step,
@@ -111,14 +112,15 @@ class Session:
             release=archive.release,
             progress=archive.progress,
             recorded=archive.recorded,
+            signals=Signals(settings.on_signal),
         )
         if self._display is not None:
             self._display.follow(run.progress, self._train, fit.rule.hyper["accumulate"])
         return run
 
-    def _shown(self, steps: Steps | Windows) -> tuple[Any, Any, Any]:
+    def _shown(self, steps: Steps | Windows, validate: Callable[[], Any]) -> tuple[Any, Any, Any]:
         """Return what makes updates, validates and reports, with somebody looking on if there is a display."""
-        calls = steps, self._validate, self._report
+        calls = steps, validate, self._report
         return calls if self._display is None else self._display.watched(*calls)
 
     def _settled(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -130,8 +132,17 @@ class Session:
 
         return settled
 
-    def _validate(self) -> dict[str, float]:
-        return averages(self._fit.evaluation(self._valid, self._monitors), list(self._monitors), self._valid)
+    def _validate(self, note: Callable[[str], None]) -> dict[str, float]:
+        function = self._fit.evaluation(self._valid, self._monitors)
+        return averages(function, list(self._monitors), self._valid, lambda: self._doubt(note))
+
+    def _doubt(self, note: Callable[[str], None]) -> None:
+        """Have the record tell that the validation loss is not finite, and where the data is not; the log, once."""
+        event = f"validation loss is not finite; {self._valid.fault() or 'all inputs are finite'}"
+        note(event)
+        if not self._doubted:
+            logger.warning("%s; it is never the best, and counts against patience", event)
+        self._doubted = True
 
     def _tick(self) -> None:
         epochs = self._epochs[0]
@@ -178,11 +189,12 @@ class Session:
         callbacks.call(self._settings.callbacks, self._owner, record)
 
     def _finish(self, progress: Progress, pair: Pair | None) -> None:
-        # who keeps or copies the optimizer does not keep what showed its run, a thread among it
+        # who keeps or copies the optimizer does not keep what showed its run, or read for it, threads among it
         self._fit.busy, self._display = nullcontext, None
         if pair is not None and progress.events:  # of a save that failed after the last record
             self._tell_late(progress)
         self._archive.close(progress, pair)
+        self._steps.close()
         callbacks.close(self._settings.callbacks, self._owner, whole=pair is not None)
 
     def _tell_late(self, progress: Progress) -> None:

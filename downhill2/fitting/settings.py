@@ -14,6 +14,7 @@ from ..dataset import Dataset, Feed
 from ..running.checkpoint import HISTORY
 from ..running.loop import Record
 from ..running.saving import Every
+from ..running.signals import POLICIES
 from ..running.stopping import Limits
 from ..symbolic import graph
 from ..symbolic.graph import Variable
@@ -134,6 +135,7 @@ class Settings:
     backend: Any
     calls: Calls
     progress: bool | None
+    on_signal: str
 
     @classmethod
     def taken_from(cls, given: dict[str, Any]) -> Settings:
@@ -141,6 +143,8 @@ class Settings:
         of = [{f.name: given.pop(f.name) for f in dataclasses.fields(k) if f.name in given} for k in KINDS]
         limits, feeding, guard, saving = Limits(**of[0]), Feeding(**of[1]), Guard(**of[2]), Saving(**of[3])
         calls = Calls(**of[4])
+        for name in of[3].keys() & {"checkpoint_every", "keep"} if saving.checkpoint is None else ():
+            raise ValueError(f"checkpoint must name a directory to save in, got None with {name}={of[3][name]!r}")
         if guard.on_nonfinite == "rollback" and limits.validate_every is None:
             raise ValueError("on_nonfinite='rollback' must have validations to go back to, got validate_every=None")
         callbacks = _callbacks(given.pop("callbacks", ()))
@@ -149,7 +153,8 @@ class Settings:
         progress = given.pop("progress", None)
         if progress is not None and not isinstance(progress, bool):
             raise TypeError(f"progress must be True, False or None, got {progress!r}")
-        return cls(limits, feeding, guard, saving, *valid, callbacks, backend, calls, progress)
+        on_signal = _on_signal(given.pop("on_signal", "auto"), callbacks)
+        return cls(limits, feeding, guard, saving, *valid, callbacks, backend, calls, progress, on_signal)
 
     def check_end(self) -> None:
         """Raise ValueError if nothing can end the run."""
@@ -197,11 +202,19 @@ def _callbacks(given: Any) -> tuple[Callable[[Any, Record], None], ...]:
     return callbacks
 
 
+def _on_signal(given: Any, callbacks: Iterable[Any]) -> str:
+    """Return what follows a signal: what the caller says, or else a callback that knows who calls the run."""
+    if given not in POLICIES:
+        raise ValueError(f"on_signal must be {' or '.join(map(repr, POLICIES))}, got {given!r}")
+    told = [getattr(f, "on_signal", "auto") for f in callbacks] if given == "auto" else []
+    return next((policy for policy in told if policy in ("stop", "raise")), given)
+
+
 def _check_reported(monitor: str, reported: Mapping[str, Mapping[str, Variable]]) -> None:
     known = [f"{group}.{name}" for group, names in reported.items() for name in names]
     if monitor not in known:
         raise ValueError(f"monitor of reduce_on_plateau must be one of {', '.join(known)}, got {monitor!r}")
 
 
-OTHERS = ("valid_loss", "valid_monitors", "callbacks", "backend", "progress")
+OTHERS = ("valid_loss", "valid_monitors", "callbacks", "backend", "progress", "on_signal")
 NAMES = (*(f.name for kind in KINDS for f in dataclasses.fields(kind)), *OTHERS)

@@ -118,7 +118,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
     **settings
         What `downhill2.minimize` takes besides: ``algo``, hyperparameters, ``batch_size``, ``max_epochs``, ``patience``
         ... They are parameters like those above: `get_params` has those that were given, `set_params` takes any.
-        They are checked by `fit`. ``progress`` is False unless it is given: a search makes many fits.
+        They are checked by `fit`. A search makes many fits: so ``progress`` is False and ``on_signal`` ``'raise'``
+        unless they are given, and Ctrl-C ends the search with a KeyboardInterrupt.
 
     Attributes
     ----------
@@ -223,6 +224,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
             For a parameter or a setting that is wrong, or a model that returns something else; before compiling.
         NonFiniteError
             If the loss or a gradient is not finite.
+        KeyboardInterrupt
+            At Ctrl-C, when training has ended.
         """
         self._check()
         self.__dict__.pop("params_", None)  # of a fit before; whoever fails here is not fitted
@@ -297,7 +300,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
         return [X_train, y_train], [X_valid, y_valid]
 
     def _train(self, model: Model, train: Any, valid: Any, rng: np.random.Generator) -> None:
-        given = {"algo": "rmsprop", "progress": False, **self._settings}
+        given = {"algo": "rmsprop", "progress": False, "on_signal": "raise", **self._settings}
         of_build = {n: given.pop(n) for n in OF_BUILD if n in given}
         with POOL.lent(model) as network:
             opt = network.optimizer(of_build, {n: v for n, v in given.items() if n not in NAMES})

@@ -7,7 +7,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from types import TracebackType
@@ -19,7 +19,7 @@ from .status import Meter, Status
 
 if TYPE_CHECKING:
     from ..dataset import Feed
-    from ..running.loop import Limits, Monitors, Pair, Progress, Record, Tally
+    from ..running.loop import Limits, Monitors, Progress, Record, Tally
 
 PERIOD = 0.1
 """Seconds from one look at the numbers of an epoch to the next."""
@@ -141,11 +141,6 @@ class Display:
                 _log.info("progress cannot be shown: %r; the run goes on", error)
             self._failed = True
         return not self._failed
-
-    def shown(self, pairs: Iterator[Pair]) -> Iterator[Pair]:
-        """Yield what a run yields, and be on the screen meanwhile."""
-        with self:
-            yield from pairs
 
     # -- what the run calls
 

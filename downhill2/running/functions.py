@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -129,7 +130,7 @@ class Steps:
     ) -> None:
         self._function, self._names, self._feed, self._per_call = function, list(names), feed, per_call
         self._ways: tuple[Compiled, Compiled, Many | None] | None = None
-        self._batches: Iterator[tuple[tuple[Any, ...], float]] | None = None
+        self._batches: Generator[tuple[tuple[Any, ...], float]] | None = None
         self._position: int | None = None
         self.latest: tuple[Any, ...] = ()
         self.loss = np.nan
@@ -155,6 +156,12 @@ class Steps:
             if not self._position:
                 raise ValueError(f"{self._feed.name} must have at least one batch an epoch, got none")
             self._batches = self._position = None
+
+    def close(self) -> None:
+        """End what reads batches ahead; the feed stands where the updates have come to."""
+        if self._batches is not None:
+            self._batches.close()
+            self._batches = None
 
     def _ways_of(self, function: Compiled) -> tuple[Compiled, Compiled, Many | None]:
         """Return a function, what makes an update of it, and what makes many in one call if they are to share calls."""
@@ -247,13 +254,21 @@ def _noting(function: Compiled, losses: list[float]) -> Compiled:
     return noting
 
 
-def averages(function: Compiled, names: Sequence[str], feed: Any) -> dict[str, float]:
-    """Evaluate one epoch of a feed in stored order and return the monitors' averages, weighted by rows."""
+def averages(
+    function: Compiled, names: Sequence[str], feed: Any, doubt: Callable[[], object] | None = None
+) -> dict[str, float]:
+    """Evaluate one epoch of a feed in stored order and return the monitors' averages, weighted by rows.
+
+    `doubt` is called once, after the first batch with which the average of the loss is not finite.
+    """
     totals, rows = [0.0] * len(names), 0.0
     for arrays, weight in feed.stored():
         rows += weight
         for i, value in enumerate(function(*arrays)):
             totals[i] += weight * float(value)
+        if doubt is not None and not math.isfinite(totals[0]):
+            doubt()
+            doubt = None
     if not rows:
         raise ValueError(f"{feed.name} must have at least one batch with a positive weight, got none")
     return {name: total / rows for name, total in zip(names, totals, strict=True)}

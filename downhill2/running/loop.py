@@ -61,6 +61,8 @@ class Run:
         Where to go on. Default: a beginning.
     recorded : pair of dict, optional
         The last pair of a run that has made no update since. If its limits end it there, it ends at once.
+    signals : Signals, optional
+        What listens for signals while the run is on. Default: one that lets it return after a signal.
     clock : callable, optional
         Returns seconds.
 
@@ -68,6 +70,7 @@ class Run:
     ----------
     progress : Progress
         Where the run stands; ``progress.stopped`` says why it ended.
+    signals : Signals
     """
 
     def __init__(
@@ -89,10 +92,12 @@ class Run:
         release: Callable[[], None] | None = None,
         progress: Progress | None = None,
         recorded: Pair | None = None,
+        signals: Signals | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.limits = limits
         self.progress = Progress() if progress is None else progress
+        self.signals = Signals() if signals is None else signals
         self._step, self._validate = step, validate
         self._keep, self._restore = keep, restore
         self._fault, self._report, self._hyper = fault, report, hyper
@@ -101,7 +106,6 @@ class Run:
         self.release = release or (lambda: None)
         self._pair = recorded
         self._clock = clock
-        self._signals = Signals()
         self._asked: str | None = None  # by a caller or a fault
         self._why: str | None = None
         self._begun = False
@@ -161,14 +165,14 @@ class Run:
             The last pair; when there was no update, ``{}`` and the latest validation.
         """
         pair: Pair | None = None
-        with self._signals.standing():
+        with self.signals.standing():
             for pair in self.iterate():  # noqa: B007  (the last one is what is wanted)
                 pass
         return pair or self._pair or ({}, dict(self.progress.validation))
 
     def _turn(self) -> Record | None:
         """Run one epoch; None when the run is over."""
-        with self._signals:  # `standing`, at every epoch
+        with self.signals:  # `standing`, at every epoch
             if not self._begun:
                 self._begin()
             if self._why is None:
@@ -278,7 +282,7 @@ class Run:
         before, event = p.events, f"checkpoint after update {p.updates}"
         # in the checkpoint too: who goes on from there knows that it was written
         p.events = [*before, event] if noted else before
-        with self._signals.held():
+        with self.signals.held():
             failure = self._save(p)
             if failure is not None:
                 p.events = [*before, f"{event} failed: {failure}"]
@@ -306,16 +310,16 @@ class Run:
         return most
 
     def _halt(self) -> bool:
-        return self._signals.asked is not None or self._clock() >= self._wake
+        return self.signals.asked is not None or self._clock() >= self._wake
 
     def _reason(self) -> str | None:
-        return self._signals.asked or self._asked or reason(self.progress, self.limits)
+        return self.signals.asked or self._asked or reason(self.progress, self.limits)
 
     def _needs_validation(self) -> bool:
         """Whether the present parameters are still to be judged; after a signal they are not."""
         p = self.progress
         judged = p.validated_at == p.updates
-        return not judged and self.limits.validate_every is not None and self._signals.asked is None
+        return not judged and self.limits.validate_every is not None and self.signals.asked is None
 
     def _judge(self) -> bool:
         """Validate the present parameters and keep them if they are the best."""
@@ -323,12 +327,12 @@ class Run:
         p.validation, p.validated_at = self._validate(), p.updates
         loss = p.validation["loss"]
         p.meet(loss)
-        if not improved(loss, p.best, self.limits.min_improvement):
-            p.failures += 1
+        p.judge(loss, self.limits.min_improvement)
+        if not improved(loss, p.best):
             return False
-        with self._signals.held():
+        with self.signals.held():
             self._keep()
-            p.best, p.failures = loss, 0
+            p.best = loss
         return True
 
     def _look_at(self, train: Monitors) -> None:
@@ -355,7 +359,7 @@ class Run:
 
     def _close(self) -> None:
         """Save, then let the parameters of the last epoch take part in the choice of the best."""
-        with self._signals.standing():
+        with self.signals.standing():
             self._save_last()
             if self._needs_validation():
                 self._report_validation()
@@ -366,18 +370,18 @@ class Run:
         # Before an update is validated, the best is the start: to restore it would undo all progress.
         restored = self.limits.restore_best and p.best is not None and p.validated_at > 0
         if how is None:
-            with self._signals.standing():
+            with self.signals.standing():
                 self._save_last()
         try:
             if restored:
-                with self._signals.standing(), self._signals.held():
+                with self.signals.standing(), self.signals.held():
                     self._restore()
         finally:
-            p.stopped = self._signals.asked or self._why or how
+            p.stopped = self.signals.asked or self._why or how
         fate = f"the best (loss {p.best:.6g}) are restored" if restored else "the last stay"
         _log.info("stopped after %d updates: %s; of the parameters, %s", p.updates, p.stopped, fate)
         if self._finish is not None:
-            whole = how is None and self._signals.asked is None
+            whole = how is None and self.signals.asked is None
             self._finish(p, (self._pair or ({}, dict(p.validation))) if whole else None)
 
 

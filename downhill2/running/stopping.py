@@ -189,13 +189,14 @@ class Limits:
     Parameters
     ----------
     patience : int or None
-        Validations in a row that may fail to improve the best; the next one stops the run. None: no early
-        stopping.
+        Validations in a row that may fail to improve by `min_improvement`; the next one stops the run. None: no
+        early stopping.
     validate_every : int or None
         Epochs from one validation to the next, at least 1. None: the run never validates, so that nothing is
         restored and `patience` has no effect.
     min_improvement : float
-        What an improvement must exceed, as a fraction of the magnitude of the best loss; at least 0.
+        What an improvement must exceed to count for `patience`, as a fraction of the magnitude of the loss that it
+        improves on, the latest that counted; at least 0. The lowest loss is the best, however little it improved.
     max_updates, max_epochs : int or None
         Updates and whole epochs to run at most.
     max_seconds : float or None
@@ -283,9 +284,12 @@ class Progress:
     lowest : float or None
         The lowest finite one of these losses.
     best : float or None
-        The lowest validation loss that counted as an improvement; None before there is one.
+        The lowest validation loss, whose parameters are kept; None before there is one.
+    reference : float or None
+        The loss that patience compares with: the latest that improved by `min_improvement` on the reference of then.
+        None: `best`.
     failures : int
-        Validations in a row that did not improve on it.
+        Validations in a row that did not improve on `reference` by `min_improvement`.
     validation : dict of str to float
         Monitors of the latest validation.
     validated_at : int
@@ -315,6 +319,7 @@ class Progress:
     loss: float | None = None
     lowest: float | None = None
     best: float | None = None
+    reference: float | None = None
     failures: int = 0
     validation: dict[str, float] = field(default_factory=dict)
     validated_at: int = -1
@@ -331,6 +336,8 @@ class Progress:
             self.blocks = Blocks(**self.blocks)
         if isinstance(self.reduced, Mapping):
             self.reduced = Reduced(**self.reduced)
+        if self.reference is None:  # in checkpoints of before they were told apart
+            self.reference = self.best
 
     @property
     def is_open(self) -> bool:
@@ -343,14 +350,21 @@ class Progress:
         if math.isfinite(loss) and (self.lowest is None or loss < self.lowest):
             self.lowest = loss
 
+    def judge(self, loss: float, min_improvement: float) -> None:
+        """Count a validation loss for patience."""
+        if improved(loss, self.reference, min_improvement):
+            self.reference, self.failures = loss, 0
+        else:
+            self.failures += 1
 
-def improved(loss: float, best: float | None, min_improvement: float) -> bool:
-    """Whether a validation loss is a new best.
+
+def improved(loss: float, best: float | None, min_improvement: float = 0.0) -> bool:
+    """Whether a validation loss is lower than the best, and by enough.
 
     Parameters
     ----------
     loss : float
-        The new loss. One that is not finite never is a new best.
+        The new loss. One that is not finite never is.
     best : float or None
         The best loss so far. None: any finite loss improves on it.
     min_improvement : float

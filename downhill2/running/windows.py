@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ class Windows:
 
     def __init__(self, halves: Callable[[], Any], names: Sequence[str], feed: Any) -> None:
         self._halves, self._names, self._feed = halves, list(names), feed
-        self._batches: Iterator[tuple[tuple[Any, ...], float]] | None = None
+        self._batches: Generator[tuple[tuple[Any, ...], float]] | None = None
         self._position = self._pending = 0
         self.latest: tuple[Any, ...] = ()
         self.loss = np.nan
@@ -56,6 +56,12 @@ class Windows:
         if tally.end:
             if not self._position:
                 raise ValueError(f"{self._feed.name} must have at least one batch an epoch, got none")
+            self._batches = None
+
+    def close(self) -> None:
+        """As `Steps.close`."""
+        if self._batches is not None:
+            self._batches.close()
             self._batches = None
 
     def _run(

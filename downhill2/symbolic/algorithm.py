@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from .graph import Variable
@@ -14,6 +14,8 @@ from .legacy import PairRule
 from .registry import registry
 from .rule import DECLARED, Context, Rule
 from .stages import SETTINGS, WITH_STATE
+
+MISSING = object()
 
 
 class AlgorithmType(type):
@@ -129,7 +131,8 @@ class Algorithm(Rule, metaclass=AlgorithmType):
         raise AttributeError(f"{kind!r} object has no attribute {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        check_attribute(self, name, vars(self).get("hyper", ()))
+        if "_pairs" in vars(self):
+            check_attribute(self, name, self)
         super().__setattr__(name, value)
 
     @classmethod
@@ -215,11 +218,31 @@ def algorithm(algo: Any) -> Any:
     raise TypeError(f"algo must be a name or a subclass of Optimizer, got {algo!r}")
 
 
-def check_attribute(owner: object, name: str, known: Iterable[str]) -> None:
-    """Raise AttributeError if a name that is to be set anew is nearly that of a hyperparameter."""
-    near = () if hasattr(owner, name) else difflib.get_close_matches(name, list(known), 1, 0.85)
-    if near:
-        raise AttributeError(f"{type(owner).__name__} has no hyperparameter {name!r}; did you mean {near[0]!r}?")
+def check_attribute(owner: object, name: str, rule: Algorithm) -> None:
+    """Raise AttributeError if a name that is to be set anew is nearly that of something that is set elsewhere."""
+    if not name.startswith("_") and not _may_set(owner, name):
+        why = _misplaced(rule, name)
+        if why:
+            raise AttributeError(f"{type(rule).__name__} has {why}")
+
+
+def _may_set(owner: object, name: str) -> bool:
+    """Whether there is such an attribute, and it is no property that can only be read."""
+    found = getattr(type(owner), name, MISSING)
+    return name in vars(owner) or (found is not MISSING and getattr(found, "fset", MISSING) is not None)
+
+
+def _misplaced(rule: Algorithm, name: str) -> str | None:
+    """Return what there is in place of an attribute that is not there, None if its name is like no other."""
+    names = {n: d.symbol for d in rule.hyper.declared.values() for n in d.names}
+    near = difflib.get_close_matches(name, [*names, *registry.arguments], 1, 0.85)
+    if not near:
+        is_foreign = any(name in declared(cls, Hyper | Setting) for cls in registry.algorithms.values())
+        return f"no hyperparameter {name!r}" if is_foreign else None
+    [found] = near
+    if found in names:
+        return f"no hyperparameter {name!r}; did you mean {names[found]!r}?"
+    return f"no attribute {name!r} to set; give {found}= to {registry.arguments[found]}"
 
 
 def _check_names(cls: type) -> None:

@@ -20,8 +20,8 @@ class Registry:
         Every class of algorithms by its name in lower case.
     optimizer : callable
         Makes an optimizer of an algorithm, a loss and further arguments. The room that has optimizers puts it here.
-    arguments : frozenset of str
-        Arguments of optimizers and runs, which no hyperparameter may have as its name.
+    arguments : dict of str to str
+        Arguments of optimizers and runs, which no hyperparameter may have as its name, and what takes each.
     members : frozenset of str
         Names that every optimizer has, which no algorithm may declare.
     """
@@ -29,7 +29,7 @@ class Registry:
     def __init__(self) -> None:
         self.algorithms: dict[str, Any] = {}
         self.optimizer: Callable[..., Any] = _no_optimizer
-        self.arguments: frozenset[str] = frozenset()
+        self.arguments: dict[str, str] = {}
         self.members: frozenset[str] = frozenset()
 
     def add(self, cls: type) -> None:

@@ -20,6 +20,7 @@ from ..fitting.settings import Feeding
 from ..fitting.snapshot import Snapshot
 from ..optimizer import Optimizer, build
 from ..running.loop import Tally
+from ..running.signals import Signals
 from ..running.stopping import diverged as has_diverged
 from ..schedules import Exponential
 from ..symbolic import graph
@@ -120,6 +121,8 @@ def find_learning_rate(
     ------
     TypeError, ValueError
         For wrong arguments, and an algorithm that has no use for a learning rate; before anything is compiled.
+    KeyboardInterrupt
+        At Ctrl-C, when everything is as it was before.
 
     Notes
     -----
@@ -155,8 +158,9 @@ def find_learning_rate(
     opt = build(algo, loss, params, inputs, updates, learning_rate=schedule, **settings)
     feed = feeding.dataset(train, "train").bind(opt.inputs)
     _check_used(opt)
-    with _kept(opt, feed, isinstance(train, Dataset)):
-        losses, why = _tried(opt, feed, max_updates, Alarm(smoothing, diverged))
+    signals = Signals("raise")
+    with signals.passed_on(), _kept(opt, feed, isinstance(train, Dataset), signals):
+        losses, why = _tried(opt, feed, max_updates, Alarm(smoothing, diverged), signals)
     found = judged(schedule(np.arange(len(losses))), np.array(losses), smoothing, why)
     logger.info("learning rate: %s", found.reason)
     return found
@@ -188,7 +192,7 @@ def _check_used(opt: Optimizer) -> None:
 
 
 @contextlib.contextmanager
-def _kept(opt: Optimizer, feed: Feed, with_place: bool) -> Iterator[None]:
+def _kept(opt: Optimizer, feed: Feed, with_place: bool, signals: Signals) -> Iterator[None]:
     """Put everything that updates change back when the body ends, however it ends."""
     opt.fit.updates()  # makes the state
     before = {v: v.get_value() for v in Snapshot(opt.fit).variables().values()}
@@ -196,10 +200,11 @@ def _kept(opt: Optimizer, feed: Feed, with_place: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        opt.fit.settle()
-        graph.assign(before)
-        if place is not None:
-            feed.restore(place)
+        with signals.standing(), signals.held():
+            opt.fit.settle()
+            graph.assign(before)
+            if place is not None:
+                feed.restore(place)
 
 
 class RunningMean:
@@ -232,13 +237,14 @@ class Alarm:
         return None
 
 
-def _tried(opt: Optimizer, feed: Feed, most: int, alarm: Alarm) -> tuple[list[float], str]:
+def _tried(opt: Optimizer, feed: Feed, most: int, alarm: Alarm, signals: Signals) -> tuple[list[float], str]:
     """Make updates until one is too much; return their losses, and what ended them if it was not their number."""
     step, losses = drive(opt.fit, feed), list[float]()
-    while len(losses) < most:
+    while len(losses) < most and not signals.asked:
         made: list[float] = []
         tally = Tally({}, 0.0, losses=made)
-        step(tally, most - len(losses), lambda: True)  # the updates of one call
+        with signals.standing():
+            step(tally, most - len(losses), lambda: True)  # the updates of one call
         place = alarm.at(made)
         losses += made if place is None else made[: place + 1]
         if place is not None or tally.bad:

@@ -15,7 +15,8 @@ class Optuna(Tracker):
     """Report a monitor to a trial of Optuna after each epoch, and end the run when its pruner says so.
 
     The pruned run ends as any other, with its last validation, its checkpoint and the best parameters put back; then
-    `minimize`, or the loop over `iterate`, raises ``optuna.TrialPruned``, which Optuna expects of an objective.
+    `minimize`, or the loop over `iterate`, raises ``optuna.TrialPruned``, which Optuna expects of an objective. Ctrl-C
+    ends the study: the run ends, and raises KeyboardInterrupt, unless it has ``on_signal='stop'``.
 
     Parameters
     ----------
@@ -45,6 +46,8 @@ class Optuna(Tracker):
             opt.minimize(train, valid, learning_rate=rate, validate_every=1, callbacks=[pruning])
             return opt.best_monitors["loss"]
     """
+
+    on_signal = "raise"  # a study has many runs
 
     def __init__(self, trial: Any, monitor: str = "valid.loss") -> None:
         self._optuna = extras.need("optuna", "optuna")
