@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 
-from . import graph
+from . import draws, graph
 from .graph import Variable
 from .hyper import Hyperparameters, nearest
 from .measure import Measured
@@ -62,6 +62,7 @@ class Problem:
         self.monitors = {"loss": self.loss, **check_monitors("monitors", monitors)}
         if monitor_gradients:
             self._monitor_gradients()
+        draws.advanced([*self.monitors.values(), *self.updates.values()], self.updates)  # raises if one cannot advance
         self.inputs = self._find_inputs() if inputs is None else self._check_inputs(inputs)
         self._log()
 
