@@ -296,9 +296,9 @@ class Optimizer(Runs, Common):
         Returns
         -------
         list of (shared variable, expression) pairs
-            The new value of every parameter, state variable, generator and clock, each once, ready for
-            ``pytensor.function(updates=...)``. The pairs that were given as `updates` are not among them.
-            Repeated calls, and runs, work on the same state.
+            The new value of every parameter, state variable, clock and generator that the loss draws from, each
+            once, ready for ``pytensor.function(updates=...)``. The pairs that were given as `updates` are not among
+            them. Repeated calls, and runs, work on the same state.
 
         Raises
         ------
@@ -309,6 +309,21 @@ class Optimizer(Runs, Common):
         with self.hyper.tried(self.hyper.parse(hyper)):
             fit.check()
             return list(fit.alone().items())
+
+    def get_evaluated(self) -> dict[Variable, Variable]:
+        """Return what to use in place of parameters, where that is not the parameter itself but an average.
+
+        That is so with `ema`, `swa` and `lookahead`, for ASGD and for the Schedule-Free algorithms. Runs validate,
+        keep and restore it. Who makes updates alone uses it: ``pytensor.function(..., givens=opt.get_evaluated())``
+        computes with it, and ``pytensor.function([], [], updates=opt.get_evaluated())()``, after the last update,
+        sets parameters to it.
+
+        Returns
+        -------
+        dict of shared variable to expression
+            Empty where the parameters themselves are to be used.
+        """
+        return self.fit.evaluated()
 
 
 def build(
