@@ -7,11 +7,13 @@ For variational inference PyMC takes an algorithm of this package as it is:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pytensor
 import pytensor.tensor as pt
+from pytensor.compile.mode import Mode
 from pytensor.graph.rewriting.basic import dfs_rewriter
 from pytensor.graph.rewriting.utils import rewrite_graph
 from pytensor.graph.traversal import ancestors
@@ -19,7 +21,9 @@ from pytensor.tensor.shape import Shape_i
 
 from .. import extras
 from ..base import Optimizer, build
+from ..dataset import Dataset
 from ..fitting.settings import NAMES
+from ..running.functions import averages, compiled
 from ..running.loop import Record
 from ..schedules import Cosine
 from ..symbolic import graph
@@ -35,6 +39,10 @@ START = 0.1
 """Where the rate of Adam then begins: in all, an unconstrained value may move by half of ``START * MOST``."""
 TOLERANCE = 1e-10
 """Of what fraction of its magnitude the loss may still differ where it has settled."""
+FEW = 64
+"""Rows that are looked at to see whether a density is a sum over rows."""
+DISTANCES = (0.5, 0.05, 0.005, 0.0)
+"""How far from the start, in unconstrained values; the nearer ones where the density is not finite."""
 
 
 class Posterior:
@@ -80,7 +88,8 @@ class Posterior:
     ImportError
         If PyMC is not installed.
     TypeError, ValueError
-        For wrong arguments, and models whose posterior is no sum over rows.
+        For wrong arguments, and models whose posterior is no sum over rows: on some rows, at values near the start,
+        each term is compared with what it comes to in batches.
     """
 
     def __init__(
@@ -101,28 +110,57 @@ class Posterior:
         self._values = {v: shared[v] if v in shared else pt.constant(values[v], name=v.name) for v in model.value_vars}
         fed, arrays = _rows(model, rows)
         self.inputs, self.data = [*fed.values()], arrays or None
-        logp = self._scaled(fed, len(arrays[0])) if fed else model.logp(jacobian=False)
+        terms = self._scaled(fed, len(arrays[0])) if fed else {}
+        logp = pt.add(*terms.values()) if fed else model.logp(jacobian=False)
         self.loss = _unchecked(model, *graph.replaced([-logp], {**self._values, **fed}))
+        self._check_sums({name: term for name, term in terms.items() if _depends(term, fed)}, fed)
         self._find_draws(random_seed)
 
-    def _scaled(self, fed: Mapping[Variable, Variable], count: int) -> Variable:
-        """Return the log density, with the terms that depend on rows times `count` over the rows of a batch."""
+    def _scaled(self, fed: Mapping[Variable, Variable], count: int) -> dict[str, Variable]:
+        """Return the terms of the log density by name; those that depend on rows times `count` over those of a batch."""
         from pymc.variational.minibatch_rv import MinibatchRandomVariable  # has total_size, and scales itself
 
         model, factor = self.model, count / next(iter(fed)).shape[0]
         variables = [*model.free_RVs, *model.observed_RVs, *model.potentials]
         terms = model.logp(vars=variables, jacobian=False, sum=False)
-        out = []
+        out = {}
         for variable, term in zip(variables, terms, strict=True):
-            term = pt.sum(term)
+            ndim, term = term.ndim, pt.sum(term)
             if _depends(term, fed):
-                _check_observed(model, variable, fed)
+                _check_observed(model, variable, fed, ndim)
                 scales_itself = variable.owner is not None and isinstance(variable.owner.op, MinibatchRandomVariable)
                 term = term if scales_itself else term * graph.cast(factor, term.type.dtype)
-            out.append(term)
-        if not _depends(pt.add(*out), fed):
+            out[variable.name] = term
+        if not any(_depends(term, fed) for term in out.values()):
             raise ValueError(f"rows must be what an observed variable depends on, got {_names(fed)}")
-        return pt.add(*out)
+        return out
+
+    def _check_sums(self, terms: Mapping[str, Variable], fed: Mapping[Variable, Variable]) -> None:
+        """Raise ValueError for a term that is no sum over rows: what batches say of it would be wrong.
+
+        Away from the start, where a term may be zero whatever its rows are.
+        """
+        if not terms:
+            return
+        values = [_unchecked(self.model, t) for t in graph.replaced([*terms.values()], {**self._values, **fed})]
+        whole, parts = (Dataset(rows, "rows", size).bind(self.inputs) for rows, size in _cut(self.data))
+        there = {p: graph.shared_like(p.get_value(), p.name, p.type.shape) for p in self.params}
+        with pytensor.config.change_flags(cxx=""):  # parts of PyMC's densities would be compiled to C by any linker
+            function = compiled(whole, values, {}, there, Mode("py", "fast_compile"))
+        for distance in DISTANCES:
+            noise = np.random.default_rng(0)
+            for p, x in there.items():
+                start = p.get_value()
+                x.set_value((start + distance * noise.normal(size=start.shape)).astype(start.dtype))
+            try:
+                one, sums = (averages(function, [*terms], feed) for feed in (whole, parts))
+            except (ValueError, IndexError, AssertionError) as error:
+                raise ValueError(
+                    f"rows must name all data that has a row for each of theirs, got {_names(fed)}, of which the model "
+                    f"does not take a part: {error}"
+                ) from error
+            if np.isfinite([*one.values(), *sums.values()]).all():
+                return _check_same(one, sums, fed)
 
     def _find_draws(self, random_seed: int | None) -> None:
         """Find what `pm.Minibatch` draws."""
@@ -292,7 +330,30 @@ def _names(fed: Mapping[Variable, Variable]) -> str:
     return ", ".join(repr(v.name) for v in fed)
 
 
-def _check_observed(model: Any, variable: Variable, fed: Mapping[Variable, Variable]) -> None:
+def _cut(rows: Sequence[Any]) -> Iterator[tuple[list[Any], int]]:
+    """Return some rows, and the size of the one batch that has all; then the same rows mixed, and a third as a size."""
+    count = len(rows[0])
+    if count > FEW and all(len(x) == count for x in rows):
+        starts = np.linspace(0, count - FEW // 4, 4).astype(int)
+        rows = [np.concatenate([np.asarray(x[i : i + FEW // 4]) for i in starts]) for x in rows]
+    yield rows, 0
+    order = np.random.default_rng(0).permutation(len(rows[0]))
+    yield [np.asarray(x)[order] for x in rows], max(1, len(order) // 3)
+
+
+def _check_same(whole: Mapping[str, float], parts: Mapping[str, float], fed: Mapping[Variable, Variable]) -> None:
+    """Raise ValueError if a term of all rows is not what those of batches come to."""
+    tolerance = np.sqrt(np.finfo(pytensor.config.floatX).eps)
+    for name, value in whole.items():
+        if abs(value - parts[name]) > tolerance * (abs(value) + abs(parts[name])):
+            raise ValueError(
+                f"rows must add up to the log density of {name!r}, one by one, got {_names(fed)}: of some rows it is "
+                f"{value:.6g} at once and {parts[name]:.6g} in batches; a series, a Gaussian process, a mean over rows "
+                "need all rows: leave rows out, or compute what needs all of them before the model"
+            )
+
+
+def _check_observed(model: Any, variable: Variable, fed: Mapping[Variable, Variable], ndim: int) -> None:
     """Raise ValueError if a variable that depends on rows is not one whose values are rows, too."""
     if variable in model.free_RVs:
         raise ValueError(
@@ -301,6 +362,11 @@ def _check_observed(model: Any, variable: Variable, fed: Mapping[Variable, Varia
         )
     if variable in model.observed_RVs and not _depends(model.rvs_to_values[variable], fed):
         raise ValueError(f"rows must name what is observed of {variable.name!r} too, as pm.Data, got {_names(fed)}")
+    if variable in model.observed_RVs and not ndim:
+        raise ValueError(
+            f"rows must be an axis of the log density of {variable.name!r}, got {_names(fed)}, for all of which it is "
+            "one number, as that of a series is; leave rows out, or, where it is a sum over rows, write a pm.Potential"
+        )
 
 
 def _rows(model: Any, rows: Sequence[str] | Mapping[str, Any] | None) -> tuple[dict[Variable, Variable], list[Any]]:
