@@ -275,7 +275,7 @@ def test_a_loss_written_by_hand_on_what_minibatch_draws_sees_all_rows(pm, patien
     w = pytensor.shared(np.zeros(3), name="w")
     loss = ((x @ w - y) ** 2).mean()
     expected = np.linalg.lstsq(features, target)[0]
-    downhill2.minimize(loss, algo="adam", learning_rate=schedules.Cosine(0.02, 900), max_updates=900, validate_every=None)
+    downhill2.minimize(loss, None, **falling(0.02, 900))
     np.testing.assert_allclose(w.get_value(), expected, atol=0.03)
     before = w.get_value()
     step = pytensor.function([], loss, updates=downhill2.updates(loss, [w], "sgd", learning_rate=0))
