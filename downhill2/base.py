@@ -43,7 +43,8 @@ class Optimizer(Runs, Common):
     inputs : sequence of TensorVariable, optional
         What data is fed to, in the order of the data. Default: the explicit inputs of the loss, in graph order.
     updates : dict or sequence of (shared variable, expression) pairs, optional
-        Changes of other variables, made with every training update.
+        Changes of other variables, made with every training update. A random generator that is drawn from needs none:
+        it advances by itself, unless there is a pair for it (``{rng: rng}`` keeps it still).
     monitors : dict or sequence of (str, scalar expression) pairs, optional
         What to report beside the loss. The name of a hyperparameter, in place of an expression, reports its value.
     monitor_gradients : bool, optional

@@ -678,7 +678,9 @@ WAYS_TO_KEEP = {
     "bound": lambda reader: rows_of(Dataset(reader).bind([vector()]).train()),
     "read ahead": lambda reader: rows_of(Dataset(reader, prefetch=2).bind([vector()]).train()),
     "read again": lambda reader: rows_of(Dataset(reader, retries=2).bind([vector()]).train()),
-    "from a Dataset": lambda reader: rows_of(Dataset.from_batches(Dataset(reader), shuffle=False).bind([vector()]).train()),
+    "from a Dataset": lambda reader: rows_of(
+        Dataset.from_batches(Dataset(reader), shuffle=False).bind([vector()]).train()
+    ),
 }
 
 
@@ -732,11 +734,18 @@ def test_batches_that_were_listed_from_one_buffer_are_told_of(caplog):
         caplog.clear()
         Dataset(batches, "train")
         assert caplog.messages == [
-            "train: all 3 batches lie in the same memory, and are the same; of a reader that fills one buffer again and "
-            "again give the iterator to Dataset.from_batches, which copies"
+            "train: all 3 batches lie in the same memory, and are the same; of a reader that fills one buffer again "
+            "and again give the iterator to Dataset.from_batches, which copies"
         ]
     caplog.clear()
-    for batches in ([[TEN]] * 3, [[TEN, GRID], [TEN, GRID[::-1]]], [[TEN[:5]], [TEN[5:]]], [[], []], [[TEN]], [[3], [3]]):
+    for batches in (
+        [[TEN]] * 3,
+        [[TEN, GRID], [TEN, GRID[::-1]]],
+        [[TEN[:5]], [TEN[5:]]],
+        [[], []],
+        [[TEN]],
+        [[3], [3]],
+    ):
         Dataset(batches)
     assert caplog.messages == []
 

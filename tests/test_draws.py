@@ -122,7 +122,7 @@ def test_each_update_of_a_run_draws_anew_and_evaluations_leave_that_alone(way):
     assert opt.minimize(max_updates=0, valid_batches=2)[1]["loss"] == expected
     assert opt.evaluate(downhill2.Dataset(None, iteration_size=2))["loss"] == expected
     w.set_value(np.zeros(N))
-    train, valid = opt.minimize(max_epochs=1, train_batches=3, valid_batches=2, restore_best=False)
+    valid = opt.minimize(max_epochs=1, train_batches=3, valid_batches=2, restore_best=False)[1]
     np.testing.assert_allclose(w.get_value(), -sum(drawn[:3]), rtol=1e-12)
     assert valid["loss"] == pytest.approx(np.mean([(w.get_value() * x).sum() for x in drawn[3:]]))
 
@@ -212,12 +212,14 @@ def test_a_generator_advances_by_the_updates_of_the_caller():
         rng.tag.used = False
         beside = rng.uniform(size=N)[1]  # would be refused
         w = pytensor.shared(np.zeros(N), name="w")
-        opt = downhill2.SGD((w * noise).sum() + 0 * beside.sum(), [w], updates={rng: rng if still else rng_t}, learning_rate=1)
+        opt = downhill2.SGD(
+            (w * noise).sum() + 0 * beside.sum(), [w], updates={rng: rng if still else rng_t}, learning_rate=1
+        )
         assert rng not in dict(opt.get_updates())
         drawn = [np.random.default_rng(1).normal(size=(4, N))[0 if still else i] for i in range(4)]
         opt.minimize(max_epochs=1, train_batches=2, validate_every=None)
         np.testing.assert_allclose(w.get_value(), -sum(drawn[:2]), rtol=1e-12)
-        for _ in range(2):
+        for _ in range(2):  # the first leaves the generator where it is
             found = opt.evaluate(downhill2.Dataset(None, iteration_size=2))["loss"]
             assert found == pytest.approx((w.get_value() * drawn[2:]).sum() / 2)
 
@@ -246,7 +248,7 @@ def test_a_learning_rate_that_is_drawn_is_drawn_once_for_an_update_from_several_
 
 
 def test_a_resumed_run_draws_what_the_uninterrupted_one_drew(tmp_path):
-    opt, w, draw = made(chain)
+    opt, w, _ = made(chain)
     rng = next(v for v in dict(opt.get_updates()) if v.name == "rng")
 
     def run(**given):

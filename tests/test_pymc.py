@@ -441,7 +441,9 @@ def test_a_density_that_is_a_sum_over_rows_is_taken(write, pm):
 
 
 def test_data_with_a_row_for_each_that_rows_leave_out_is_named_before_a_run(pm, levels):
-    message = "rows must name all data that has a row for each of theirs, got 'x', 'y', of which the model does not take"
+    message = (
+        "rows must name all data that has a row for each of theirs, got 'x', 'y', of which the model does not take"
+    )
     with pytest.raises(ValueError, match=message):
         downhill2.pymc.Posterior(levels, ["x", "y"])
 
@@ -516,7 +518,7 @@ def test_an_average_is_refused_by_name_and_reached_by_a_function_of_ones_own(pm,
     features, _, target = patients
     with pm.Model() as model:
         pm.Normal("progression", features @ pm.Normal("slope", shape=3), 1, observed=target)
-    with pytest.raises(ValueError, match="got ema=0.9, which is about an average; give the package a function"):
+    with pytest.raises(ValueError, match=r"got ema=0\.9, which is about an average; give the package a function"):
         downhill2.updates(algo="sgd", ema=0.9)
     made = []
 

@@ -193,6 +193,8 @@ class Runs(Persistent):
     ) -> dict[str, float]:
         """Evaluate the loss and the monitors on data.
 
+        Random numbers are drawn anew for each batch, from where training stands, which draws the same all the same.
+
         Parameters
         ----------
         dataset : Dataset, or what a Dataset takes

@@ -7,13 +7,11 @@ For variational inference PyMC takes an algorithm of this package as it is:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pytensor
 import pytensor.tensor as pt
-from pytensor.compile.mode import Mode
 from pytensor.graph.rewriting.basic import dfs_rewriter
 from pytensor.graph.rewriting.utils import rewrite_graph
 from pytensor.graph.traversal import ancestors
@@ -21,14 +19,13 @@ from pytensor.tensor.shape import Shape_i
 
 from .. import extras
 from ..base import Optimizer, build
-from ..dataset import Dataset
 from ..fitting.settings import NAMES
-from ..running.functions import averages, compiled
 from ..running.loop import Record
 from ..schedules import Cosine
 from ..symbolic import graph
 from ..symbolic.graph import Variable
 from ..symbolic.hyper import nearest
+from .additive import check_sums
 
 __all__ = ["Posterior", "find_MAP"]
 
@@ -39,10 +36,6 @@ START = 0.1
 """Where the rate of Adam then begins: in all, an unconstrained value may move by half of ``START * MOST``."""
 TOLERANCE = 1e-10
 """Of what fraction of its magnitude the loss may still differ where it has settled."""
-FEW = 64
-"""Rows that are looked at to see whether a density is a sum over rows."""
-DISTANCES = (0.5, 0.05, 0.005, 0.0)
-"""How far from the start, in unconstrained values; the nearer ones where the density is not finite."""
 
 
 class Posterior:
@@ -112,12 +105,15 @@ class Posterior:
         self.inputs, self.data = [*fed.values()], arrays or None
         terms = self._scaled(fed, len(arrays[0])) if fed else {}
         logp = pt.add(*terms.values()) if fed else model.logp(jacobian=False)
-        self.loss = _unchecked(model, *graph.replaced([-logp], {**self._values, **fed}))
-        self._check_sums({name: term for name, term in terms.items() if _depends(term, fed)}, fed)
+        placed = {**self._values, **fed}
+        self.loss = _unchecked(model, *graph.replaced([-logp], placed))
+        if fed:
+            summed = {n: _unchecked(model, *graph.replaced([x], placed)) for n, x in terms.items() if _depends(x, fed)}
+            check_sums(summed, self.params, self.inputs, arrays)
         self._find_draws(random_seed)
 
     def _scaled(self, fed: Mapping[Variable, Variable], count: int) -> dict[str, Variable]:
-        """Return the terms of the log density by name; those that depend on rows times `count` over those of a batch."""
+        """Return the terms of the log density by name; those of rows are multiplied by `count` over the batch's rows."""
         from pymc.variational.minibatch_rv import MinibatchRandomVariable  # has total_size, and scales itself
 
         model, factor = self.model, count / next(iter(fed)).shape[0]
@@ -134,33 +130,6 @@ class Posterior:
         if not any(_depends(term, fed) for term in out.values()):
             raise ValueError(f"rows must be what an observed variable depends on, got {_names(fed)}")
         return out
-
-    def _check_sums(self, terms: Mapping[str, Variable], fed: Mapping[Variable, Variable]) -> None:
-        """Raise ValueError for a term that is no sum over rows: what batches say of it would be wrong.
-
-        Away from the start, where a term may be zero whatever its rows are.
-        """
-        if not terms:
-            return
-        values = [_unchecked(self.model, t) for t in graph.replaced([*terms.values()], {**self._values, **fed})]
-        whole, parts = (Dataset(rows, "rows", size).bind(self.inputs) for rows, size in _cut(self.data))
-        there = {p: graph.shared_like(p.get_value(), p.name, p.type.shape) for p in self.params}
-        with pytensor.config.change_flags(cxx=""):  # parts of PyMC's densities would be compiled to C by any linker
-            function = compiled(whole, values, {}, there, Mode("py", "fast_compile"))
-        for distance in DISTANCES:
-            noise = np.random.default_rng(0)
-            for p, x in there.items():
-                start = p.get_value()
-                x.set_value((start + distance * noise.normal(size=start.shape)).astype(start.dtype))
-            try:
-                one, sums = (averages(function, [*terms], feed) for feed in (whole, parts))
-            except (ValueError, IndexError, AssertionError) as error:
-                raise ValueError(
-                    f"rows must name all data that has a row for each of theirs, got {_names(fed)}, of which the model "
-                    f"does not take a part: {error}"
-                ) from error
-            if np.isfinite([*one.values()]).all():
-                return _check_same(one, sums, fed)
 
     def _find_draws(self, random_seed: int | None) -> None:
         """Find what `pm.Minibatch` draws."""
@@ -328,29 +297,6 @@ def _depends(expression: Variable, fed: Mapping[Variable, Variable]) -> bool:
 
 def _names(fed: Mapping[Variable, Variable]) -> str:
     return ", ".join(repr(v.name) for v in fed)
-
-
-def _cut(rows: Sequence[Any]) -> Iterator[tuple[list[Any], int]]:
-    """Return some rows, and the size of the one batch that has all; then the same rows mixed, and a third as a size."""
-    count = len(rows[0])
-    if count > FEW and all(len(x) == count for x in rows):
-        starts = np.linspace(0, count - FEW // 4, 4).astype(int)
-        rows = [np.concatenate([np.asarray(x[i : i + FEW // 4]) for i in starts]) for x in rows]
-    yield rows, 0
-    order = np.random.default_rng(0).permutation(len(rows[0]))
-    yield [np.asarray(x)[order] for x in rows], -(-len(order) // 3)
-
-
-def _check_same(whole: Mapping[str, float], parts: Mapping[str, float], fed: Mapping[Variable, Variable]) -> None:
-    """Raise ValueError if a term of all rows is not what those of batches come to."""
-    tolerance = max(1e-9, 200 * np.finfo(pytensor.config.floatX).eps)
-    for name, value in whole.items():
-        if not abs(value - parts[name]) <= tolerance * (abs(value) + abs(parts[name])):
-            raise ValueError(
-                f"rows must add up to the log density of {name!r}, one by one, got {_names(fed)}: of some rows it is "
-                f"{value:.6g} at once and {parts[name]:.6g} in batches; a series, a Gaussian process, a mean over rows "
-                "need all rows: leave rows out, or compute what needs all of them before the model"
-            )
 
 
 def _check_observed(model: Any, variable: Variable, fed: Mapping[Variable, Variable], ndim: int) -> None:
