@@ -113,7 +113,7 @@ class Posterior:
         self._find_draws(random_seed)
 
     def _scaled(self, fed: Mapping[Variable, Variable], count: int) -> dict[str, Variable]:
-        """Return the terms of the log density by name; those of rows are multiplied by `count` over the batch's rows."""
+        """Return the terms of the log density by name, those of rows multiplied by `count` over the batch's rows."""
         from pymc.variational.minibatch_rv import MinibatchRandomVariable  # has total_size, and scales itself
 
         model, factor = self.model, count / next(iter(fed)).shape[0]
