@@ -22,7 +22,7 @@ from ..base import Optimizer, build
 from ..fitting.settings import NAMES
 from ..running.loop import Record
 from ..schedules import Cosine
-from ..symbolic import graph
+from ..symbolic import draws, graph
 from ..symbolic.graph import Variable
 from ..symbolic.hyper import nearest
 from .additive import check_sums
@@ -134,15 +134,15 @@ class Posterior:
     def _find_draws(self, random_seed: int | None) -> None:
         """Find what `pm.Minibatch` draws."""
         from pymc.data import MinibatchOp
-        from pymc.pytensorf import collect_default_updates, reseed_rngs
+        from pymc.pytensorf import reseed_rngs
 
-        self.updates = collect_default_updates([self.loss])
+        self.updates = draws.advanced([self.loss], {})
         if random_seed is not None:
             reseed_rngs([*self.updates], random_seed)
         # a model may hold copies of the node that draws, all with one generator
-        nodes = {v.owner for v in ancestors([self.loss]) if v.owner is not None}
-        draws = [node for node in nodes if isinstance(node.op, MinibatchOp)]
-        drawn = [(o, i) for node in draws for o, i in zip(node.outputs, node.inputs, strict=True) if graph.is_tensor(o)]
+        owners = {v.owner for v in ancestors([self.loss])}
+        nodes = [node for node in owners if node is not None and isinstance(node.op, MinibatchOp)]
+        drawn = [(o, i) for node in nodes for o, i in zip(node.outputs, node.inputs, strict=True) if graph.is_tensor(o)]
         self.batches = math.ceil(max((graph.evaluate(i.shape[0] / o.shape[0]) for o, i in drawn), default=1))
 
     def point(self, include_transformed: bool = True) -> dict[str, Any]:
