@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from pytensor.compile.builders import OpFromGraph
-from pytensor.gradient import disconnected_grad
+from pytensor.gradient import DisconnectedType, disconnected_grad
+from pytensor.graph.basic import Apply
+from pytensor.graph.op import Op
 
 import downhill2
 
@@ -43,8 +46,8 @@ def copies(rng):
 def clones(rng):
     """A draw and its copy in a graph that was cloned: both are one draw."""
     a = rng.normal(size=N)[1]
-    copy = a.owner.clone_with_new_inputs(a.owner.inputs).outputs[1]
-    return a - 2 * copy
+    clone = a.owner.clone_with_new_inputs(a.owner.inputs).outputs[1]
+    return a - 2 * clone
 
 
 def graph_inside(rng):
@@ -270,6 +273,38 @@ def test_a_range_test_puts_generators_back():
     found = downhill2.find_learning_rate(loss, None, algo="sgd", start=1e-5, max_updates=20)
     assert len(np.unique(found.losses)) == len(found.losses)
     assert rng.get_value().normal() == np.random.default_rng(1).normal()
+
+
+class TimesNoise(Op):
+    """A vector times normal numbers; its gradient draws them again, from the same generator."""
+
+    def make_node(self, x, rng):
+        return Apply(self, [x, rng], [x.type(), rng.type()])
+
+    def perform(self, node, inputs, outputs):
+        x, rng = inputs[0], copy.deepcopy(inputs[1])
+        outputs[0][0], outputs[1][0] = x * rng.normal(size=N), rng
+
+    def pullback(self, inputs, outputs, cotangents):
+        noise = pt.random.normal(size=N, rng=inputs[1], return_next_rng=True)[1]
+        return [cotangents[0] * noise, DisconnectedType()()]
+
+    grad = pullback
+
+    def connection_pattern(self, node):
+        return [[True, False], [False, False]]
+
+
+def test_gradients_that_are_monitored_repeat_what_the_loss_draws():
+    rng = pt.random.shared_rng(np.random.default_rng(1), name="rng")
+    w = pytensor.shared(np.zeros(N), name="w")
+    loss = TimesNoise()(w, rng)[0].sum()
+    opt = downhill2.SGD(loss, [w], learning_rate=1, monitor_gradients=True)
+    train, valid = opt.minimize(max_epochs=1, train_batches=2, valid_batches=2, restore_best=False)
+    drawn = np.random.default_rng(1).normal(size=(4, N))
+    np.testing.assert_allclose(w.get_value(), -drawn[:2].sum(0), rtol=1e-12)
+    assert train["grad(w)"] == pytest.approx((drawn[:2] ** 2).sum(1).mean())
+    assert valid["grad(w)"] == pytest.approx((drawn[2:] ** 2).sum(1).mean())
 
 
 # -- refused before anything is compiled

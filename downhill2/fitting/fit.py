@@ -16,7 +16,7 @@ from ..compiling.garbage import uncollected
 from ..compiling.jax_step import DeviceStep
 from ..dataset import Dataset
 from ..running.functions import Best, Compiled, averages, compiled, mode
-from ..symbolic import draws, graph, pipeline
+from ..symbolic import graph, pipeline
 from ..symbolic.accumulation import Accumulate
 from ..symbolic.graph import Variable
 from ..symbolic.layout import Layout
@@ -80,9 +80,8 @@ class Fit:
 
     def drawn(self, outputs: Iterable[Variable]) -> dict[Variable, Variable]:
         """Return how generators advance that expressions or hyperparameters draw from, but for those of the caller."""
-        given = self.problem.updates
-        found = draws.advanced([*outputs, *self.rule.hyper.symbols().values()], given)
-        return {v: new for v, new in found.items() if v not in given}
+        found = self.problem.advanced([*outputs, *self.rule.hyper.symbols().values()])
+        return {v: new for v, new in found.items() if v not in self.problem.updates}
 
     @property
     def accumulates(self) -> bool:
@@ -191,7 +190,7 @@ class Fit:
     def _evaluation(
         self, feed: Any, monitors: Mapping[str, Variable], evaluated: Mapping[Variable, Variable]
     ) -> Compiled:
-        new = draws.advanced(monitors.values(), self.problem.updates)
+        new = self.problem.advanced(monitors.values())
         for v in new:
             self._apart.setdefault(v, graph.shared_like(np.random.default_rng(0), v.name, ()))
         outputs = graph.replaced([*monitors.values(), *new.values()], evaluated)

@@ -14,7 +14,7 @@ from ..dataset import Dataset, Feed
 from ..running.loop import Record
 from ..running.saving import Every
 from ..running.stopping import Limits
-from ..symbolic import draws, graph
+from ..symbolic import graph
 from ..symbolic.graph import Variable
 from ..symbolic.problem import Pairs, Problem, check_loss, check_monitors
 from .faults import Guard
@@ -174,7 +174,7 @@ def evaluated_monitors(
     for v in graph.explicit_inputs(out.values()):
         if v not in problem.inputs:
             raise ValueError(f"{prefix}loss and {prefix}monitors must use the inputs of the loss, got {v} too")
-    draws.advanced(out.values(), problem.updates)  # raises if one cannot advance
+    problem.advanced(out.values())  # raises if a generator cannot
     return out
 
 

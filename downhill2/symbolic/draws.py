@@ -14,11 +14,13 @@ from . import graph
 from .graph import Variable
 
 
-def advanced(outputs: Iterable[Variable], given: Mapping[Variable, Variable]) -> dict[Variable, Variable]:
+def advanced(
+    outputs: Iterable[Variable], given: Mapping[Variable, Variable], grads: Iterable[Variable] = ()
+) -> dict[Variable, Variable]:
     """Return the next value of each shared generator that expressions draw from.
 
     That is what `given` says, or else what its last draw leaves. Generators with a `default_update` are left out:
-    PyTensor advances them in every function.
+    PyTensor advances them in every function. How `grads` are computed is not looked at: they repeat what a loss draws.
 
     Raises
     ------
@@ -27,18 +29,18 @@ def advanced(outputs: Iterable[Variable], given: Mapping[Variable, Variable]) ->
     """
     outputs = list(outputs)
     found = [v for v in graph.shared_inputs(outputs) if graph.is_generator(v) and v.default_update is None]
-    draws = Draws(outputs) if any(v not in given for v in found) else None
+    draws = Draws(outputs, grads) if any(v not in given for v in found) else None
     return {v: given[v] if draws is None or v in given else v.type.filter_variable(draws.last(v)) for v in found}
 
 
 class Draws:
     """The draws of expressions; two that compute the same are one."""
 
-    def __init__(self, outputs: Sequence[Variable]) -> None:
+    def __init__(self, outputs: Sequence[Variable], blockers: Iterable[Variable] = ()) -> None:
         self._same: dict[Variable, Variable] = {}
         self._takers: dict[Variable, list[tuple[Any, int]]] = {}
         made: dict[tuple[Any, ...], Any] = {}
-        for node in toposort(outputs):
+        for node in toposort(outputs, blockers=list(blockers)):
             inputs = [self._same.get(i, i) for i in node.inputs]
             key = (node.op, *(i.signature() if isinstance(i, Constant) else i for i in inputs))
             first = made.setdefault(key, node)
