@@ -105,15 +105,21 @@ def test_the_evaluated_point_is_the_one_that_a_run_returns(settings):
         ps = params()
         updates = make(loss_of(ps), ps)
         raw = run(updates, ps, 7)
-        loss = pytensor.function([], loss_of(ps), givens=updates.evaluated)()
         found = run(updates.evaluated, ps, 1)
         same(found, expected)
         assert any((x != y).any() for x, y in zip(found, raw, strict=True))
-        assert loss == pytest.approx(opt.best_monitors["loss"], rel=1e-12)
+
+
+def test_an_optimizer_tells_the_point_that_its_runs_and_its_updates_are_about():
     ps = params()
-    opt = downhill2.build(loss=loss_of(ps), params=ps, **settings)
-    run(opt.get_updates(), ps, 7)
-    same(run(opt.get_evaluated(), ps, 1), expected)
+    opt = downhill2.build("sgd", loss_of(ps), ps, learning_rate=0.02, ema=0.9)
+    assert list(opt.get_evaluated()) == ps
+    run(opt.get_updates(), ps, 3)
+    loss = pytensor.function([], loss_of(ps), givens=opt.get_evaluated())()
+    assert loss == pytest.approx(opt.evaluate(None)["loss"], rel=1e-12)
+    run(opt.get_evaluated(), ps, 1)
+    assert loss == pytest.approx(float(loss_of([p.get_value() for p in ps])), rel=1e-12)
+    assert downhill2.build("adam", loss_of(ps)).get_evaluated() == {}
 
 
 def test_averages_come_to_the_middle_of_noisy_data():
