@@ -67,8 +67,8 @@ def updates(
     ------
     TypeError, ValueError
         For wrong arguments; also for an algorithm, or a setting, that needs more than gradients where these are all
-        that is given; without both, for one whose point to use is not the parameters, as who asks for updates later
-        would not know.
+        that is given; where neither is given, for an algorithm or a setting that is about an average, which the
+        package that asks for updates later could not reach.
 
     Examples
     --------

@@ -57,7 +57,7 @@ class Fit:
         self.busy: Callable[[str], AbstractContextManager[Any]] = nullcontext  # tells people what takes its time
         self._functions: dict[tuple[Any, ...], Compiled] = {}
         self._packs: dict[tuple[Variable, ...], Any] = {}
-        self._apart: dict[Variable, Variable] = {}  # generators, and what evaluations draw from in their place
+        self._apart: dict[Variable, Variable] = {}  # generators, and the copies that evaluations draw from
         self._optional: set[str] | None = None
 
     # -- expressions
@@ -174,7 +174,7 @@ class Fit:
         return _Current(self, feed, check)
 
     def evaluation(self, feed: Any, monitors: Mapping[str, Variable]) -> Compiled:
-        """Return the function that computes monitors of a batch; it draws on from where training stands, apart."""
+        """Return the function that computes monitors of a batch; it draws from copies of the present generators."""
         evaluated = self.evaluated()
         structure = self.rule.hyper.structure() if evaluated else ()
         key = ("evaluation", *monitors.values(), *structure, *self._key(feed))

@@ -193,7 +193,8 @@ class Runs(Persistent):
     ) -> dict[str, float]:
         """Evaluate the loss and the monitors on data.
 
-        Random numbers are drawn anew for each batch, from where training stands, which draws the same all the same.
+        Random numbers are drawn anew for each batch, from copies of the generators: training goes on as if nothing had
+        been evaluated.
 
         Parameters
         ----------

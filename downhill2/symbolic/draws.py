@@ -1,4 +1,4 @@
-"""What random generators are after the draws of an expression: followed from draw to draw."""
+"""How random generators advance: each is followed through a graph, from draw to draw."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Draws:
                     self._takers.setdefault(i, []).append((node, place))
 
     def last(self, generator: Variable) -> Variable:
-        """Return a generator as the last of its draws leaves it."""
+        """Return what a generator is after the last of its draws."""
         name, v = generator.name or str(generator), generator
         while takers := self._takers.get(v):
             if len(takers) > 1:
@@ -65,12 +65,12 @@ class Draws:
         return v
 
     def hands_on(self, generator: Variable, output: Variable) -> bool:
-        """Whether an output is a generator after its last draw."""
+        """Whether an output is what a generator is after the last of its draws."""
         return self.last(generator) is self._same.get(output, output)
 
 
 def _after(node: Any, place: int) -> Variable | None:
-    """Return a generator, the input of a node at a place, as the node leaves it; None if the node does not tell."""
+    """Return the generator that a node returns for the one at a place of its inputs; None if there is none."""
     op = node.op
     if isinstance(op, Scan):
         maps = op.get_oinp_iinp_iout_oout_mappings()
