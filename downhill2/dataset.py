@@ -15,6 +15,7 @@ from .data.cursor import Cursor
 from .data.feeds import Feed, Transit
 from .data.files import parquet_rows
 from .data.sources import Slot
+from .data.streams import own
 from .data.supply import source_of
 
 __all__ = ["Dataset", "Feed"]
@@ -163,8 +164,9 @@ class Dataset:
         Parameters
         ----------
         batches : iterable of batches
-            A batch is a sequence with one array per input of the loss, or, for a loss with one input, an array. An
-            iterator is read to its end.
+            A batch is a sequence with one array per input of the loss, or, for a loss with one input, an array. A list
+            or tuple is used as it stands. Anything else is read to its end, and each batch is copied, so that a reader
+            may fill one buffer again and again.
         name, iteration_size, axis, rng
             As :class:`Dataset` has them.
         shuffle : {'rows', 'batches', False}, optional
@@ -176,7 +178,8 @@ class Dataset:
         >>> len(data)
         4
         """
-        listed = [batch if isinstance(batch, list | tuple) else [batch] for batch in batches]
+        kept = batches if isinstance(batches, list | tuple) else map(own, batches)
+        listed = [batch if isinstance(batch, list | tuple) else [batch] for batch in kept]
         return cls(listed, name, 0, iteration_size, axis, rng, shuffle=shuffle)
 
     @classmethod
@@ -226,8 +229,8 @@ class Dataset:
         return length
 
     def __iter__(self) -> Iterator[list[Any]]:
-        """Batches of the next training epoch: lists of arrays in the dtype that they are stored in."""
-        return (list(arrays) for arrays, _ in self._source.feed(self, [], None).train())
+        """Batches of the next training epoch: lists of copies, in the dtype that the arrays are stored in."""
+        return (own(arrays) for arrays, _ in self._source.feed(self, [], None).train())
 
     def bind(self, inputs: Sequence[Variable]) -> Feed:
         """Meet the inputs of a loss: check that the data fits them, and convert what is in memory.

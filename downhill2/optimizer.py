@@ -58,7 +58,8 @@ class Optimizer(Runs, metaclass=OptimizerType):
     inputs : sequence of TensorVariable, optional
         What data is fed to, in the order of the data. Default: the explicit inputs of the loss, in graph order.
     updates : dict or sequence of (shared variable, expression) pairs, optional
-        Changes of other variables, made with every training update.
+        Changes of other variables, made with every training update. A random generator that is drawn from needs none:
+        it advances by itself, unless there is a pair for it (``{rng: rng}`` keeps it still).
     monitors : dict or sequence of (str, scalar expression) pairs, optional
         What to report beside the loss. The name of a hyperparameter, in place of an expression, reports its value.
     monitor_gradients : bool, optional
@@ -248,9 +249,9 @@ class Optimizer(Runs, metaclass=OptimizerType):
         Returns
         -------
         list of (shared variable, expression) pairs
-            The new value of every parameter, state variable, generator and clock, each once, ready for
-            ``pytensor.function(updates=...)``. The pairs that were given as `updates` are not among them.
-            Repeated calls, and runs, work on the same state.
+            The new value of every parameter, state variable, clock and generator that the loss draws from, each
+            once, ready for ``pytensor.function(updates=...)``. The pairs that were given as `updates` are not among
+            them. Repeated calls, and runs, work on the same state.
 
         Raises
         ------
@@ -261,6 +262,21 @@ class Optimizer(Runs, metaclass=OptimizerType):
         with known.tried(known.parse(hyper)):
             fit.check()
             return list(fit.alone().items())
+
+    def get_evaluated(self) -> dict[Variable, Variable]:
+        """Return what to use in place of parameters, where that is not the parameter itself but an average.
+
+        That is so with `ema`, `swa` and `lookahead`, for ASGD and for the Schedule-Free algorithms. Runs validate,
+        keep and restore it. Who makes updates alone uses it: ``pytensor.function(..., givens=opt.get_evaluated())``
+        computes with it, and ``pytensor.function([], [], updates=opt.get_evaluated())()``, after the last update,
+        sets parameters to it.
+
+        Returns
+        -------
+        dict of shared variable to expression
+            Empty where the parameters themselves are to be used.
+        """
+        return self.fit.evaluated()
 
 
 def build(

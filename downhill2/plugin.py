@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,11 +13,24 @@ from .symbolic.graph import Variable
 from .symbolic.layout import Layout
 from .symbolic.measure import Measured
 from .symbolic.problem import check_params
-
-Updates = dict[Variable, Variable]
+from .symbolic.stages import averages
 
 NEEDS = {"loss": "the value of the loss", "hvp": "Hessian-vector products", "points": "the loss at other points"}
 SETTINGS = {"sam": "the gradient at another point", "accumulate": "the rows of each batch"}
+
+
+class Updates(dict[Variable, Variable]):
+    """New values by variable, as `pytensor.function` takes them.
+
+    Attributes
+    ----------
+    evaluated : dict of shared variable to expression
+        What to use in place of each parameter, as `Optimizer.get_evaluated` returns it.
+    """
+
+    def __init__(self, new: Mapping[Variable, Variable], evaluated: Mapping[Variable, Variable]) -> None:
+        super().__init__(new)
+        self.evaluated = dict(evaluated)
 
 
 def updates(
@@ -44,15 +57,20 @@ def updates(
 
     Returns
     -------
-    dict of shared variable to expression
-        The new value of every parameter, state variable and clock, each once, for ``pytensor.function(updates=...)``.
-        Each call has state of its own.
+    Updates, a dict of shared variable to expression
+        The new value of every parameter, state variable, clock and generator that a loss draws from, each once, for
+        ``pytensor.function(updates=...)``. Each call has state of its own. Generators that gradients draw from are
+        the caller's to advance, as PyMC does.
+
+        Its attribute ``evaluated`` maps parameters to what to use in their place, where that is an average: with
+        ``ema=``, ``swa=``, ``lookahead=``, ASGD and the Schedule-Free algorithms. It is empty otherwise.
 
     Raises
     ------
     TypeError, ValueError
         For wrong arguments; also for an algorithm, or a setting, that needs more than gradients where these are all
-        that is given.
+        that is given; where neither is given, for an algorithm or a setting that is about an average, which the
+        package that asks for updates later could not reach.
 
     Examples
     --------
@@ -67,10 +85,11 @@ def updates(
     if loss_or_grads is None:
         if params is not None:
             raise TypeError("loss_or_grads must be a loss or gradients where params are given, got None")
-        algorithm(algo)(**hyper)  # so that what is wrong is told where it stands
+        _check_point(algorithm(algo)(**hyper))  # what is wrong is told where it stands
         return partial(updates, algo=algo, **hyper)
     if graph.is_variable(loss_or_grads):
-        return dict(build(algo, loss_or_grads, params, **hyper).get_updates())
+        opt = build(algo, loss_or_grads, params, **hyper)
+        return Updates(dict(opt.get_updates()), opt.get_evaluated())
     return _of_gradients(loss_or_grads, params, algorithm(algo)(**hyper))
 
 
@@ -85,7 +104,8 @@ def _of_gradients(grads: Any, params: Sequence[Variable] | None, rule: Algorithm
     rule.bind(params, names)
     _check_needs(rule, layout)
     pipeline.check(rule, layout)
-    return pipeline.update(rule, Measured.of(None, params, _checked(grads, params, names)), layout)
+    new = pipeline.update(rule, Measured.of(None, params, _checked(grads, params, names)), layout)
+    return Updates(new, pipeline.evaluated(rule, layout))
 
 
 def _checked(grads: Sequence[Any], params: Sequence[Variable], names: Sequence[str]) -> list[Variable]:
@@ -111,3 +131,16 @@ def _check_needs(rule: Algorithm, layout: Layout) -> None:
         on = rule.hyper[setting]
         if on and on != 1:
             raise ValueError(f"{setting} must be left out where gradients are given, got {on!r}; it needs {need}")
+
+
+def _check_point(rule: Algorithm) -> None:
+    """Raise ValueError if another point than the parameters is the one to use."""
+    settings = [type(stage).__name__.lower() for stage in averages(rule)]
+    algos = [type(part).__name__.lower() for part in rule.groups or [rule] if hasattr(part, "evaluated")]
+    found = [*(f"{n}={rule.hyper[n]!r}" for n in settings), *(f"algo={n!r}" for n in algos)]
+    if found:
+        raise ValueError(
+            "updates for another package must be of an algorithm whose point to use is the parameters, "
+            f"got {found[0]}, which is about an average; give the package a function of gradients and parameters that "
+            "calls downhill2.updates and keeps what it returns, and use the `evaluated` of that"
+        )

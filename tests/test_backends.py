@@ -422,6 +422,25 @@ def test_a_run_with_random_numbers_is_resumed_under_jax_with_those_that_were_to_
     assert_close(parts, whole)
 
 
+def test_updates_under_jax_draw_anew_and_evaluations_leave_them_alone():
+    rng = pt.random.shared_rng(np.random.default_rng(1), name="rng")
+    w = pytensor.shared(np.zeros(3), name="w", shape=(3,))
+    opt = downhill2.SGD((w * rng.normal(size=(3,))[1]).sum(), [w], learning_rate=1, backend="jax")
+    steps = []
+    for validate_every in (None, 1):
+        w.set_value(np.zeros(3))
+        rng.set_value(np.random.default_rng(1))
+        settings = {"max_epochs": 3, "train_batches": 2, "valid_batches": 2, "restore_best": False}
+        *_, (_, valid) = opt.iterate(validate_every=validate_every, **settings)
+        steps.append(w.get_value())
+    assert steps[0].tolist() == steps[1].tolist()
+    assert len({r.train["loss"] for r in opt.history if r.train}) == 3
+    state = rng.get_value().bit_generator.state
+    one, two = (opt.evaluate(downhill2.Dataset(None, iteration_size=n))["loss"] for n in (1, 2))
+    assert one != two == valid["loss"]
+    assert rng.get_value().bit_generator.state == state
+
+
 @pytest.mark.parametrize(("first", "then"), [("jax", "FAST_COMPILE"), ("FAST_COMPILE", "jax")])
 def test_a_run_that_was_saved_under_one_backend_goes_on_under_another(first, then, tmp_path):
     train = Training()

@@ -624,6 +624,132 @@ def test_listed_batches_that_are_bound_again_are_read_again_only_where_they_chan
     assert reads == [0, 1, 2]
 
 
+# Readers that fill the same memory again and again
+
+
+def one_buffer():
+    buffer = np.empty(2)
+    for k in range(0, 6, 2):
+        buffer[:] = TEN[k : k + 2]
+        yield [buffer]
+
+
+def one_list():
+    batch = [None]
+    for k in range(0, 6, 2):
+        batch[0] = TEN[k : k + 2].copy()
+        yield batch
+
+
+def bare_views():
+    """The last batch is shorter."""
+    buffer = np.empty(4)
+    for k in (0, 4, 8):
+        part = buffer[: min(4, 10 - k)]
+        part[:] = TEN[k : k + 4]
+        yield part
+
+
+def two_buffers_in_turn():
+    buffers = np.empty((2, 2))
+    for k in range(5):
+        buffers[k % 2] = TEN[2 * k : 2 * k + 2]
+        yield (buffers[k % 2],)
+
+
+def from_the_end():
+    buffer = np.empty(2)
+    for k in range(0, 6, 2):
+        buffer[::-1] = TEN[k : k + 2]
+        yield [buffer[::-1]]
+
+
+def in_a_series():
+    series = pd.Series([0.0, 0.0])
+    for k in range(0, 6, 2):
+        series[:] = TEN[k : k + 2]
+        yield [series]
+
+
+READERS = [one_buffer, one_list, bare_views, two_buffers_in_turn, from_the_end, in_a_series]
+WAYS_TO_KEEP = {
+    "from_batches": lambda reader: rows_of(Dataset.from_batches(reader(), shuffle=False).bind([vector()]).train()),
+    "listed": lambda reader: [x.tolist() for (x,) in list(Dataset(reader))],
+    "bound": lambda reader: rows_of(Dataset(reader).bind([vector()]).train()),
+    "read ahead": lambda reader: rows_of(Dataset(reader, prefetch=2).bind([vector()]).train()),
+    "read again": lambda reader: rows_of(Dataset(reader, retries=2).bind([vector()]).train()),
+    "from a Dataset": lambda reader: rows_of(
+        Dataset.from_batches(Dataset(reader), shuffle=False).bind([vector()]).train()
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_KEEP)
+@pytest.mark.parametrize("reader", READERS)
+def test_batches_of_a_reader_that_fills_the_same_memory_again_are_right(reader, way):
+    assert WAYS_TO_KEEP[way](reader) == [np.ravel(batch).tolist() for batch in reader()]
+
+
+def test_two_datasets_may_read_into_the_same_memory():
+    buffer = np.empty(2)
+
+    def reader(start):
+        for k in range(start, start + 4, 2):
+            buffer[:] = TEN[k : k + 2]
+            yield [buffer]
+
+    train, valid = (Dataset(functools.partial(reader, start)).bind([vector()]) for start in (0, 6))
+    assert rows_of(train.stored()) == [[0, 1], [2, 3]]  # the first of which was read before that of the other
+    assert rows_of(valid.stored()) == [[6, 7], [8, 9]]
+    assert rows_of(train.train()) == [[0, 1], [2, 3]]
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_a_callable_may_return_the_same_memory(prefetch):
+    def read():
+        buffer[:] = next(numbers)
+        return [buffer]
+
+    buffer, numbers = np.empty(2), itertools.count()
+    train = Dataset(read, prefetch=prefetch, iteration_size=3).bind([vector()])
+    valid = Dataset(read, iteration_size=2).bind([vector()])
+    assert rows_of(train.train()) == [[0, 0], [2, 2], [3, 3]]
+    assert rows_of(valid.stored())[0] == [1, 1]
+
+
+def test_sparse_batches_of_a_reader_that_fills_the_same_memory_again_are_right():
+    matrix_ = sp.csr_matrix(np.eye(2))
+
+    def reader():
+        for k in range(3):
+            matrix_.data[:] = k
+            yield [matrix_]
+
+    data = Dataset.from_batches(reader(), shuffle=False)
+    assert [x.toarray().tolist() for (x,) in data] == [(k * np.eye(2)).tolist() for k in range(3)]
+
+
+def test_batches_that_were_listed_from_one_buffer_are_told_of(caplog):
+    for batches in (list(one_buffer()), tuple(in_a_series())):
+        caplog.clear()
+        Dataset(batches, "train")
+        assert caplog.messages == [
+            "train: all 3 batches lie in the same memory, and are the same; of a reader that fills one buffer again "
+            "and again give the iterator to Dataset.from_batches, which copies"
+        ]
+    caplog.clear()
+    for batches in (
+        [[TEN]] * 3,
+        [[TEN, GRID], [TEN, GRID[::-1]]],
+        [[TEN[:5]], [TEN[5:]]],
+        [[], []],
+        [[TEN]],
+        [[3], [3]],
+    ):
+        Dataset(batches)
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize("shuffle", ["rows", "batches"])
 def test_the_order_of_listed_batches_is_shuffled(shuffle):
     data = Dataset.from_batches([TEN[k : k + 1] for k in range(10)], rng=1, shuffle=shuffle)

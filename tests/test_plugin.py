@@ -65,7 +65,8 @@ def test_updates_of_a_loss_and_of_its_gradients_are_those_of_an_optimizer(settin
 def test_updates_are_a_dict_with_every_parameter_and_names_of_state():
     ps = params()
     out = downhill2.updates(loss_of(ps), ps)
-    assert type(out) is dict
+    assert isinstance(out, dict)
+    assert out.evaluated == {}
     assert [v.name for v in out if v not in ps] == [
         "W.adam.m", "W.adam.v", "b.adam.m", "b.adam.v", "unnamed0.adam.m", "unnamed0.adam.v", "updates"
     ]  # fmt: skip
@@ -75,6 +76,70 @@ def test_each_call_has_state_of_its_own():
     optimizer, ps = downhill2.updates(algo="adam", learning_rate=0.1), params()
     first, second = (optimizer(loss_of(ps), ps) for _ in range(2))
     assert not (first.keys() & second.keys()) - set(ps)
+
+
+# -- the point that an average is about
+
+POINTS = [
+    {"algo": "sgd", "ema": 0.9},
+    {"algo": "adam", "swa": 3, "swa_every": 2},
+    {"algo": "sgd", "lookahead": 4},
+    {"algo": "asgd", "t0": 2},
+    {"algo": "schedulefree"},
+    {"algo": "schedulefreeadamw", "weight_decay": 0.1},
+    {"algo": "sgd", "groups": [dict(params="b", algo="schedulefree"), {}]},
+    {"algo": "sgd", "ema": 0.9, "project": {"W": downhill2.projections.Box(-1, 1)}},
+]
+
+
+@pytest.mark.parametrize("settings", POINTS, ids=str)
+def test_the_evaluated_point_is_the_one_that_a_run_returns(settings):
+    settings, ps = {"learning_rate": 0.02, **settings}, params()
+    opt = downhill2.build(loss=loss_of(ps), params=ps, **settings)
+    opt.minimize(max_epochs=1, train_batches=7)
+    expected = [p.get_value() for p in ps]
+    for make in (
+        lambda loss, ps: downhill2.updates(loss, ps, **settings),
+        lambda loss, ps: downhill2.updates(pytensor.grad(loss, ps), ps, **settings),
+    ):
+        ps = params()
+        updates = make(loss_of(ps), ps)
+        raw = run(updates, ps, 7)
+        found = run(updates.evaluated, ps, 1)
+        same(found, expected)
+        assert any((x != y).any() for x, y in zip(found, raw, strict=True))
+
+
+def test_an_optimizer_tells_the_point_that_its_runs_and_its_updates_are_about():
+    ps = params()
+    opt = downhill2.build("sgd", loss_of(ps), ps, learning_rate=0.02, ema=0.9)
+    assert list(opt.get_evaluated()) == ps
+    run(opt.get_updates(), ps, 3)
+    loss = pytensor.function([], loss_of(ps), givens=opt.get_evaluated())()
+    assert loss == pytest.approx(opt.evaluate(None)["loss"], rel=1e-12)
+    run(opt.get_evaluated(), ps, 1)
+    assert loss == pytest.approx(float(loss_of([p.get_value() for p in ps])), rel=1e-12)
+    assert downhill2.build("adam", loss_of(ps)).get_evaluated() == {}
+
+
+def test_averages_come_to_the_middle_of_noisy_data():
+    data = np.random.default_rng(0).normal(size=(400, 2)) + [1, -2]
+    for settings in ({"ema": 0.99}, {"swa": 50}, {"algo": "schedulefree"}, {"algo": "asgd"}):
+        w, x = pytensor.shared(np.zeros(2), name="w"), pt.vector("x")
+        updates = downhill2.updates(((w - x) ** 2).sum(), [w], **{"algo": "sgd", "learning_rate": 0.5, **settings})
+        step = pytensor.function([x], [], updates=updates)
+        for row in data:
+            step(row)
+        raw = w.get_value()
+        [found] = run(updates.evaluated, [w], 1)
+        np.testing.assert_allclose(found, data.mean(0), atol=0.15)
+        assert abs(raw - data.mean(0)).max() > 0.15
+
+
+@pytest.mark.parametrize("settings", POINTS, ids=str)
+def test_an_average_is_refused_where_the_caller_of_another_package_could_not_reach_it(settings):
+    with pytest.raises(ValueError, match=r"got \w+='?[\w.]+'?, which is about an average; give the package a function"):
+        downhill2.updates(**settings)
 
 
 def test_float32_and_half_precision_gradients_fit_their_parameters():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+import pytensor
 import pytensor.tensor as pt
 import pytest
 
@@ -268,6 +269,23 @@ def test_a_run_on_draws_ends_at_the_limit(drawing, monkeypatch):
     assert (seen[-1].updates, [r for r in seen if r.validated]) == (90, [])
 
 
+def test_a_loss_written_by_hand_on_what_minibatch_draws_sees_all_rows(pm, patients):
+    features, _, target = patients
+    x, y = pm.Minibatch(features, target, batch_size=50)
+    w = pytensor.shared(np.zeros(3), name="w")
+    loss = ((x @ w - y) ** 2).mean()
+    expected = np.linalg.lstsq(features, target)[0]
+    downhill2.minimize(loss, None, **falling(0.02, 900))
+    np.testing.assert_allclose(w.get_value(), expected, atol=0.03)
+    before = w.get_value()
+    step = pytensor.function([], loss, updates=downhill2.updates(loss, [w], "sgd", learning_rate=0))
+    opt = downhill2.build("sgd", loss, [w])
+    drawn = [float(step()) for _ in range(3)]
+    assert len({*drawn, opt.evaluate(None)["loss"]}) == 4
+    assert opt.evaluate(None) == opt.evaluate(None)
+    np.testing.assert_array_equal(w.get_value(), before)
+
+
 # -- what is refused
 
 
@@ -336,6 +354,100 @@ def test_a_variable_that_has_as_many_parts_as_there_are_rows_is_refused(pm, pati
         downhill2.pymc.find_MAP(model=regression(pm, patients, shifted=True), rows=["x", "y"])
 
 
+# -- densities that are no sum over rows
+
+SERIES = np.cumsum(np.random.default_rng(0).normal(size=300))
+TABLE = np.random.default_rng(1).normal(size=(300, 2)) + [2, 5]
+
+
+def autoregression(pm, x, y):
+    before = pm.Normal.dist(0, 2)
+    pm.AR("seen", rho=pm.Normal("rho", 0, 0.5, shape=1), sigma=1, init_dist=before, steps=299, observed=y)
+
+
+def random_walk(pm, x, y):
+    pm.GaussianRandomWalk("seen", sigma=pm.HalfNormal("step"), init_dist=pm.Normal.dist(0, 2), observed=y)
+
+
+def gaussian_process(pm, x, y):
+    process = pm.gp.Marginal(cov_func=pm.gp.cov.ExpQuad(2, ls=pm.HalfNormal("length")))
+    process.marginal_likelihood("seen", X=x, y=y, sigma=pm.HalfNormal("noise"))
+
+
+def standardized(pm, x, y):
+    pm.Normal("seen", ((x - x.mean(0)) / x.std(0)) @ pm.Normal("slope", shape=2), 1, observed=y)
+
+
+def lagged(pm, x, y):
+    pm.Potential("seen", -((y[1:] - pm.Normal("rho", 0, 0.5) * y[:-1]) ** 2))
+
+
+def mean_over_rows(pm, x, y):
+    pm.Potential("seen", -((y - pm.Normal("level")) ** 2).mean())
+
+
+def ranked(pm, x, y):
+    pm.Potential("seen", -abs(pt.sort(y) - pm.Normal("level") * pt.arange(y.shape[0])))
+
+
+def noise_of_all(pm, x, y):
+    pm.Normal("seen", pm.Normal("level"), pt.exp(pm.Normal("log_noise")) * y.std(), observed=y)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (autoregression, "rows must be an axis of the log density of 'seen', got 'x', 'y'"),
+        (random_walk, "rows must be an axis of the log density of 'seen', got 'x', 'y'"),
+        (gaussian_process, "rows must be an axis of the log density of 'seen', got 'x', 'y'"),
+        (standardized, "rows must add up to the log density of 'seen', one by one, got 'x', 'y': of some rows"),
+        (lagged, "rows must add up to the log density of 'seen'"),
+        (mean_over_rows, "rows must add up to the log density of 'seen'"),
+        (ranked, "rows must add up to the log density of 'seen'"),
+        (noise_of_all, "rows must add up to the log density of 'seen'"),
+    ],
+)
+def test_a_density_that_is_no_sum_over_rows_is_refused(write, message, pm):
+    with pm.Model() as model:
+        write(pm, pm.Data("x", TABLE), pm.Data("y", SERIES))
+    with pytest.raises(ValueError, match=message):
+        downhill2.pymc.find_MAP(model=model, rows=["x", "y"], max_updates=1)
+    downhill2.pymc.Posterior(model)  # all rows in each update are right
+
+
+def vectors(pm, x, y):
+    pm.MvNormal("seen", pm.Normal("level", shape=2), chol=np.array([[1.0, 0], [0.5, 2]]), observed=x)
+
+
+def mixture(pm, x, y):
+    pm.NormalMixture("seen", [0.3, 0.7], pm.Normal("level", shape=2), 1, observed=y)
+
+
+def sum_in_a_potential(pm, x, y):
+    pm.Potential("seen", -((x @ pm.Normal("slope", shape=2) - y) ** 2).sum())
+
+
+def without_a_transform(pm, x, y):
+    """Its density is -inf half a step from the start, and finite nearer by."""
+    pm.Normal("seen", pm.Uniform("level", 0, 0.01, default_transform=None), 1, observed=y)
+
+
+@pytest.mark.parametrize("write", [vectors, mixture, sum_in_a_potential, without_a_transform])
+def test_a_density_that_is_a_sum_over_rows_is_taken(write, pm):
+    with pm.Model() as model:
+        write(pm, pm.Data("x", TABLE), pm.Data("y", SERIES))
+    posterior = downhill2.pymc.Posterior(model, ["x", "y"])
+    assert evaluated(posterior, 50) == pytest.approx(-density(model), rel=1e-12)
+
+
+def test_data_with_a_row_for_each_that_rows_leave_out_is_named_before_a_run(pm, levels):
+    message = (
+        "rows must name all data that has a row for each of theirs, got 'x', 'y', of which the model does not take"
+    )
+    with pytest.raises(ValueError, match=message):
+        downhill2.pymc.Posterior(levels, ["x", "y"])
+
+
 def test_variables_that_cannot_be_optimized_are_refused(pm, levels):
     with pm.Model() as model:
         count = pm.Poisson("count", 3)
@@ -400,3 +512,32 @@ def test_variational_inference_is_that_of_pymc(theirs, ours, pm, levels):
 def test_an_algorithm_that_needs_more_than_gradients_is_refused(algo, need, pm, levels):
     with pytest.raises(ValueError, match=f"algo must do with gradients, got '{algo}', which needs {need}"):
         fitted(pm, levels, downhill2.updates(algo=algo))
+
+
+def test_an_average_is_refused_by_name_and_reached_by_a_function_of_ones_own(pm, patients):
+    features, _, target = patients
+    with pm.Model() as model:
+        pm.Normal("progression", features @ pm.Normal("slope", shape=3), 1, observed=target)
+    with pytest.raises(ValueError, match=r"got ema=0\.9, which is about an average; give the package a function"):
+        downhill2.updates(algo="sgd", ema=0.9)
+    made = []
+
+    def optimizer(grads, params):
+        made.append(downhill2.updates(grads, params, algo="sgd", learning_rate=1e-3, ema=0.9))
+        return made[-1]
+
+    seen = []
+    with model:
+        approximation = pm.fit(
+            30,
+            obj_optimizer=optimizer,
+            random_seed=7,
+            progressbar=False,
+            callbacks=[lambda approx, losses, i: seen.append([p.get_value() for p in approx.params])],
+        )
+    pytensor.function([], [], updates=made[0].evaluated)()
+    for k, p in enumerate(approximation.params):
+        average = seen[0][k]
+        for values in seen[1:]:
+            average = 0.9 * average + 0.1 * values[k]
+        np.testing.assert_allclose(p.get_value(), average, rtol=1e-10)

@@ -212,8 +212,8 @@ class Stream:
                 if self.place is None:
                     self.place = self._start = self._told()
                 self._put(self._start)
-            batches = self._pass()
-            self._peeked.append((self._first(batches), batches))
+            batch, place = self._first(batches := self._pass())
+            self._peeked.append(((own(batch), place), batches))  # another reader may write into the same arrays
         return self._peeked[0][0][0]
 
     def batches(self, most: int | None) -> Iterator[Any]:

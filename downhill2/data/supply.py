@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,8 @@ from .streams import ListFeed, Reader, Stream, StreamFeed
 
 if TYPE_CHECKING:
     from ..dataset import Dataset
+
+log = logging.getLogger("downhill2")
 
 CALLS = 100  # batches per epoch of a callable without a length
 
@@ -149,6 +152,13 @@ class BatchList:
         if data.iteration_size and not any(batches):
             # Without data all batches are alike, so evaluation, too, has as many as it was asked for.
             batches = [()] * data.iteration_size
+        if _one_memory(batches):
+            log.warning(
+                "%s: all %d batches lie in the same memory, and are the same; of a reader that fills one buffer again "
+                "and again give the iterator to Dataset.from_batches, which copies",
+                data.name,
+                len(batches),
+            )
         self._listed = batches
         self.batches = len(batches)
         self.length = data.iteration_size or self.batches
@@ -162,6 +172,20 @@ class BatchList:
             self._read = list(inputs), {}
         known = {} if slots is None else self._read[1]
         return ListFeed(data.name, inputs, self.length, data._cursor, batches=self._listed, reader=reader, read=known)
+
+
+def _one_memory(batches: Sequence[Sequence[Any]]) -> bool:
+    """Whether batches of their own all hold the same arrays, as those have that were listed from one buffer."""
+    if len({id(batch) for batch in batches}) < 2 or not any(map(is_array, batches[0])):
+        return False
+    return len({tuple(map(_place, batch)) for batch in batches}) == 1
+
+
+def _place(values: Any) -> Any:
+    """Where an array lies in memory."""
+    if type(values) is not np.ndarray:
+        return id(values)
+    return values.__array_interface__["data"][0], values.shape, values.strides, values.dtype.str
 
 
 class Streamed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -57,6 +57,7 @@ class Fit:
         self.busy: Callable[[str], AbstractContextManager[Any]] = nullcontext  # tells people what takes its time
         self._functions: dict[tuple[Any, ...], Compiled] = {}
         self._packs: dict[tuple[Variable, ...], Any] = {}
+        self._apart: dict[Variable, Variable] = {}  # generators, and the copies that evaluations draw from
         self._optional: set[str] | None = None
 
     # -- expressions
@@ -75,7 +76,12 @@ class Fit:
             raise ValueError(
                 f"accumulate must be 1 for updates without a run, which knows the rows of batches, got {k}"
             )
-        return self.updates()
+        return self.updates() | self.drawn([self.problem.loss])
+
+    def drawn(self, outputs: Iterable[Variable]) -> dict[Variable, Variable]:
+        """Return how generators advance that expressions or hyperparameters draw from, but for those of the caller."""
+        found = self.problem.advanced([*outputs, *self.rule.hyper.symbols().values()])
+        return {v: new for v, new in found.items() if v not in self.problem.updates}
 
     @property
     def accumulates(self) -> bool:
@@ -158,6 +164,7 @@ class Fit:
         packed = worth_packing(problem.params, mode(self.backend).linker) if packs else []
         updates, sound = self.guarded(check, Layout(problem.params, problem.names, packed, store=storage))
         outputs = [*self.monitors.values(), sound]
+        updates |= self.drawn([*self.monitors.values(), *problem.updates.values()])
         used = {*graph.shared_inputs([*outputs, *updates.values()])}
         function = compiled(feed, outputs, updates, storage.parts(used), self.backend)
         return PackedFunction(function, storage) if packed else function
@@ -167,16 +174,29 @@ class Fit:
         return _Current(self, feed, check)
 
     def evaluation(self, feed: Any, monitors: Mapping[str, Variable]) -> Compiled:
-        """Return the function that computes monitors of a batch."""
+        """Return the function that computes monitors of a batch; it draws from copies of the present generators."""
         evaluated = self.evaluated()
         structure = self.rule.hyper.structure() if evaluated else ()
         key = ("evaluation", *monitors.values(), *structure, *self._key(feed))
         if key not in self._functions:
             logger.info("compiling the evaluation")
-            outputs = graph.replaced(list(monitors.values()), evaluated)
             with self.busy("compiling the evaluation"), uncollected():
-                self._functions[key] = compiled(feed, outputs, {}, backend=self.backend)
+                self._functions[key] = self._evaluation(feed, monitors, evaluated)
+        if self._apart:
+            self.settle()
+            graph.assign({copy: v.get_value(borrow=True) for v, copy in self._apart.items()})
         return renewed(self._functions[key])
+
+    def _evaluation(
+        self, feed: Any, monitors: Mapping[str, Variable], evaluated: Mapping[Variable, Variable]
+    ) -> Compiled:
+        new = self.problem.advanced(monitors.values())
+        for v in new:
+            self._apart.setdefault(v, graph.shared_like(np.random.default_rng(0), v.name, ()))
+        outputs = graph.replaced([*monitors.values(), *new.values()], evaluated)
+        count, apart = len(monitors), {v: self._apart[v] for v in new}
+        advance = dict(zip(apart.values(), outputs[count:], strict=True))
+        return compiled(feed, outputs[:count], advance, apart, self.backend)
 
     def magnitudes(self, feed: Any) -> Compiled:
         """Return the function that computes the largest magnitude in each gradient of a batch; slow, ready soon."""

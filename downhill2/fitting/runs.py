@@ -204,6 +204,9 @@ class Runs(Persistent):
     ) -> dict[str, float]:
         """Evaluate the loss and the monitors on data.
 
+        Random numbers are drawn anew for each batch, from copies of the generators: training goes on as if nothing had
+        been evaluated.
+
         Parameters
         ----------
         dataset : Dataset, or what a Dataset takes
@@ -315,8 +318,8 @@ class Runs(Persistent):
         if self._on is not None:
             raise RuntimeError(
                 f"{type(self.rule).__name__} must make one run at a time, got another after "
-                f"{self._on.progress.updates} updates of one; leave its loop, or close its iterator; in a callback, call "
-                "opt.stop and return"
+                f"{self._on.progress.updates} updates of one; leave its loop, or close its iterator; in a callback, "
+                "call opt.stop and return"
             )
 
     def _check_schedules(self, settings: Settings, data: Feed) -> None:

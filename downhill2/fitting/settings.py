@@ -187,6 +187,7 @@ def evaluated_monitors(
     for v in graph.explicit_inputs(out.values()):
         if v not in problem.inputs:
             raise ValueError(f"{prefix}loss and {prefix}monitors must use the inputs of the loss, got {v} too")
+    problem.advanced(out.values())  # raises if a generator cannot
     return out
 
 

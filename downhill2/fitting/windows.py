@@ -59,7 +59,7 @@ def halves(fit: Any, feed: Any, check: str) -> Halves:
     rule, problem, layout = Accumulate(fit.rule.context), fit.problem, fit.moving
     own, sound = fit.guarded(check, fit.layout)
     nothing = SimpleNamespace(inputs=[], givens={})
-    apply = compiled(nothing, [fit.source().loss, sound], own, backend=fit.backend)
+    apply = compiled(nothing, [fit.source().loss, sound], own | fit.drawn([]), backend=fit.backend)
     weight = pt.dscalar("weight")
     gate = faults.gate(problem, layout)
     added = rule.added(problem.measured, layout, weight, gate)
@@ -67,5 +67,6 @@ def halves(fit: Any, feed: Any, check: str) -> Halves:
     outputs = [*fit.monitors.values(), added[batches], gate]
     taking = SimpleNamespace(inputs=[*feed.inputs, weight], givens=feed.givens)
     given = fit.given_updates(gate, own | added, problem.updates)
+    given |= fit.drawn([*fit.monitors.values(), *problem.updates.values()])
     add = compiled(taking, outputs, added | given, backend=fit.backend)
     return Halves(add, apply, rule.accumulate, lambda: int(batches.get_value(borrow=True)))

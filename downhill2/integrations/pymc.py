@@ -22,10 +22,11 @@ from ..fitting.settings import NAMES
 from ..optimizer import Optimizer, build
 from ..running.loop import Record
 from ..schedules import Cosine
-from ..symbolic import graph
+from ..symbolic import draws, graph
 from ..symbolic.algorithm import Algorithm
 from ..symbolic.graph import Variable
 from ..symbolic.hyper import nearest
+from .additive import check_sums
 
 __all__ = ["Posterior", "find_MAP"]
 
@@ -81,7 +82,8 @@ class Posterior:
     ImportError
         If PyMC is not installed.
     TypeError, ValueError
-        For wrong arguments, and models whose posterior is no sum over rows.
+        For wrong arguments, and models whose posterior is no sum over rows: on some rows, at values near the start,
+        each term is compared with what it comes to in batches.
     """
 
     def __init__(
@@ -102,41 +104,46 @@ class Posterior:
         self._values = {v: shared[v] if v in shared else pt.constant(values[v], name=v.name) for v in model.value_vars}
         fed, arrays = _rows(model, rows)
         self.inputs, self.data = [*fed.values()], arrays or None
-        logp = self._scaled(fed, len(arrays[0])) if fed else model.logp(jacobian=False)
-        self.loss = _unchecked(model, *graph.replaced([-logp], {**self._values, **fed}))
+        terms = self._scaled(fed, len(arrays[0])) if fed else {}
+        logp = pt.add(*terms.values()) if fed else model.logp(jacobian=False)
+        placed = {**self._values, **fed}
+        self.loss = _unchecked(model, *graph.replaced([-logp], placed))
+        if fed:
+            summed = {n: _unchecked(model, *graph.replaced([x], placed)) for n, x in terms.items() if _depends(x, fed)}
+            check_sums(summed, self.params, self.inputs, arrays)
         self._find_draws(random_seed)
 
-    def _scaled(self, fed: Mapping[Variable, Variable], count: int) -> Variable:
-        """Return the log density, with the terms that depend on rows times `count` over the rows of a batch."""
+    def _scaled(self, fed: Mapping[Variable, Variable], count: int) -> dict[str, Variable]:
+        """Return the terms of the log density by name, those of rows multiplied by `count` over the batch's rows."""
         from pymc.variational.minibatch_rv import MinibatchRandomVariable  # has total_size, and scales itself
 
         model, factor = self.model, count / next(iter(fed)).shape[0]
         variables = [*model.free_RVs, *model.observed_RVs, *model.potentials]
         terms = model.logp(vars=variables, jacobian=False, sum=False)
-        out = []
+        out = {}
         for variable, term in zip(variables, terms, strict=True):
-            term = pt.sum(term)
+            ndim, term = term.ndim, pt.sum(term)
             if _depends(term, fed):
-                _check_observed(model, variable, fed)
+                _check_observed(model, variable, fed, ndim)
                 scales_itself = variable.owner is not None and isinstance(variable.owner.op, MinibatchRandomVariable)
                 term = term if scales_itself else term * graph.cast(factor, term.type.dtype)
-            out.append(term)
-        if not _depends(pt.add(*out), fed):
+            out[variable.name] = term
+        if not any(_depends(term, fed) for term in out.values()):
             raise ValueError(f"rows must be what an observed variable depends on, got {_names(fed)}")
-        return pt.add(*out)
+        return out
 
     def _find_draws(self, random_seed: int | None) -> None:
         """Find what `pm.Minibatch` draws."""
         from pymc.data import MinibatchOp
-        from pymc.pytensorf import collect_default_updates, reseed_rngs
+        from pymc.pytensorf import reseed_rngs
 
-        self.updates = collect_default_updates([self.loss])
+        self.updates = draws.advanced([self.loss], {})
         if random_seed is not None:
             reseed_rngs([*self.updates], random_seed)
         # a model may hold copies of the node that draws, all with one generator
-        nodes = {v.owner for v in ancestors([self.loss]) if v.owner is not None}
-        draws = [node for node in nodes if isinstance(node.op, MinibatchOp)]
-        drawn = [(o, i) for node in draws for o, i in zip(node.outputs, node.inputs, strict=True) if graph.is_tensor(o)]
+        owners = {v.owner for v in ancestors([self.loss])}
+        nodes = [node for node in owners if node is not None and isinstance(node.op, MinibatchOp)]
+        drawn = [(o, i) for node in nodes for o, i in zip(node.outputs, node.inputs, strict=True) if graph.is_tensor(o)]
         self.batches = math.ceil(max((graph.evaluate(i.shape[0] / o.shape[0]) for o, i in drawn), default=1))
 
     def point(self, include_transformed: bool = True) -> dict[str, Any]:
@@ -293,7 +300,7 @@ def _names(fed: Mapping[Variable, Variable]) -> str:
     return ", ".join(repr(v.name) for v in fed)
 
 
-def _check_observed(model: Any, variable: Variable, fed: Mapping[Variable, Variable]) -> None:
+def _check_observed(model: Any, variable: Variable, fed: Mapping[Variable, Variable], ndim: int) -> None:
     """Raise ValueError if a variable that depends on rows is not one whose values are rows, too."""
     if variable in model.free_RVs:
         raise ValueError(
@@ -302,6 +309,11 @@ def _check_observed(model: Any, variable: Variable, fed: Mapping[Variable, Varia
         )
     if variable in model.observed_RVs and not _depends(model.rvs_to_values[variable], fed):
         raise ValueError(f"rows must name what is observed of {variable.name!r} too, as pm.Data, got {_names(fed)}")
+    if variable in model.observed_RVs and not ndim:
+        raise ValueError(
+            f"rows must be an axis of the log density of {variable.name!r}, got {_names(fed)}, for all of which it is "
+            "one number, as that of a series is; leave rows out, or, where it is a sum over rows, write a pm.Potential"
+        )
 
 
 def _rows(model: Any, rows: Sequence[str] | Mapping[str, Any] | None) -> tuple[dict[Variable, Variable], list[Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 
-from . import graph
+from . import draws, graph
 from .graph import Variable
 from .hyper import Hyperparameters, nearest
 from .measure import Measured
@@ -62,6 +62,7 @@ class Problem:
         self.monitors = {"loss": self.loss, **check_monitors("monitors", monitors)}
         if monitor_gradients:
             self._monitor_gradients()
+        self.advanced([*self.monitors.values(), *self.updates.values()])  # raises if a generator cannot
         self.inputs = self._find_inputs() if inputs is None else self._check_inputs(inputs)
         self._log()
 
@@ -76,6 +77,10 @@ class Problem:
                 raise TypeError(f"{name} must be arrays of real numbers, got {array.dtype}")
         pairs = zip(self.params, arrays, strict=True)
         graph.assign({p: array.astype(p.type.dtype, copy=False) for p, array in pairs})
+
+    def advanced(self, outputs: Iterable[Variable]) -> dict[Variable, Variable]:
+        """Return how each generator advances that expressions draw from; ValueError if one cannot."""
+        return draws.advanced(outputs, self.updates, self.measured.grads)
 
     def derived(self, measured: Measured, updates: Mapping[Variable, Variable]) -> Problem:
         """Return the same problem with loss and gradients that come from elsewhere, and other `updates`."""
