@@ -20,7 +20,7 @@ from .symbolic.graph import Variable
 from .symbolic.groups import Groups
 from .symbolic.hyper import nearest
 from .symbolic.layout import Layout, Values
-from .symbolic.legacy import PairRule
+from .symbolic.legacy import PairRule, declare_arguments, passed_on
 from .symbolic.problem import Pairs, Problem, monitored
 from .symbolic.rule import Context, Rule
 
@@ -131,6 +131,8 @@ class Optimizer(Runs, Common):
         cls.registry[name] = cls
         if "_get_updates_for" in vars(cls):
             cls.owns_rate = True
+        if "_prepare" in vars(cls):
+            declare_arguments(cls)
 
     def __init__(
         self,
@@ -144,14 +146,12 @@ class Optimizer(Runs, Common):
         backend: Any = None,
         **hyper: Any,
     ) -> None:
-        pairs = getattr(self, "_get_updates_for", None)
-        if pairs is None and not hasattr(self, "direction"):
-            raise TypeError(f"{type(self).__name__} must define direction(param, grad, **state)")
+        self._check_methods()
         backends.check(backend)
         super().__init__(Context(type(self)))
         self.hyper.assign(self.hyper.parse(hyper, NAMES))
         self._groups = Groups(groups, self.context, self._of_group)
-        self._pairs = pairs and PairRule(pairs, type(self).__name__.lower(), self.context)
+        self._pairs = PairRule(self) if hasattr(self, "_get_updates_for") else None
         self._run: Run | None = None
         self.history = History()
         self._fit: Fit | None = None
@@ -162,6 +162,20 @@ class Optimizer(Runs, Common):
             self.bind(problem.params, problem.names)
             self._fit = Fit(problem, self, reported, backend)
             self._fit.check()
+
+    def _check_methods(self) -> None:
+        """Raise TypeError if the class does not state its equation."""
+        name, is_old = type(self).__name__, hasattr(self, "_get_updates_for")
+        if not is_old and not hasattr(self, "direction"):
+            raise TypeError(f"{name} must define direction(param, grad, **state)")
+        if not is_old and type(self)._prepare is not Optimizer._prepare:
+            raise TypeError(f"{name} must define _get_updates_for beside _prepare, or declare numbers as downhill2.Hyper")
+
+    def _prepare(self, **passed: Any) -> None:
+        """Take what `_prepare` of a subclass written for downhill passes on; its `self` has it as attributes."""
+        owner = next(cls for cls in self.__class__.__mro__ if cls._prepare is Optimizer._prepare)
+        for name, value in passed_on(owner, self, passed):
+            setattr(self, name, value)
 
     def _of_group(self, algo: Any, settings: dict[str, Any]) -> Rule:
         """Make the rule of a group."""
