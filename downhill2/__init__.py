@@ -46,6 +46,7 @@ from .rules import rule
 from .running.checkpoint import CheckpointError
 from .running.history import History
 from .running.loop import Record
+from .symbolic import synonyms
 from .symbolic.formulas import ema, norm, root
 from .symbolic.hyper import Hyper, Setting, nearest
 from .symbolic.state import Copy, Generator, Number, State, Zeros
@@ -220,5 +221,6 @@ def __getattr__(name: str) -> Any:
         module = import_module(f".{_LATER[name]}", __name__)
         return globals().setdefault(name, getattr(module, name, module))
     near = _FORMER.get(name.lower())
-    hint = f"; did you mean {near!r}?" if near else nearest(name, [*__all__, *_LATER])
+    hint = f"; did you mean {near!r}?" if near else synonyms.algorithm(name, [])
+    hint = hint or nearest(name, [*__all__, *_LATER])
     raise AttributeError(f"module 'downhill2' has no attribute {name!r}{hint}")

@@ -5,20 +5,19 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import climate
 from .compiling import backends
 from .fitting.fit import Fit
 from .fitting.runs import Runs
-from .fitting.settings import NAMES
+from .fitting.settings import BESIDE_BUILD, BESIDE_UPDATES
 from .running.history import History
 from .running.loop import Run
-from .symbolic import graph
+from .symbolic import graph, synonyms
 from .symbolic.common import STAGES, Common
 from .symbolic.graph import Variable
 from .symbolic.groups import Groups
-from .symbolic.hyper import nearest
 from .symbolic.layout import Layout, Values
 from .symbolic.legacy import PairRule, declare_arguments, passed_on
 from .symbolic.problem import Pairs, Problem, monitored
@@ -149,7 +148,7 @@ class Optimizer(Runs, Common):
         self._check_methods()
         backends.check(backend)
         super().__init__(Context(type(self)))
-        self.hyper.assign(self.hyper.parse(hyper, NAMES))
+        self.hyper.assign(self.hyper.parse(hyper, BESIDE_BUILD))
         self._groups = Groups(groups, self.context, self._of_group)
         self._pairs = PairRule(self) if hasattr(self, "_get_updates_for") else None
         self._run: Run | None = None
@@ -169,11 +168,13 @@ class Optimizer(Runs, Common):
         if not is_old and not hasattr(self, "direction"):
             raise TypeError(f"{name} must define direction(param, grad, **state)")
         if not is_old and type(self)._prepare is not Optimizer._prepare:
-            raise TypeError(f"{name} must define _get_updates_for beside _prepare, or declare numbers as downhill2.Hyper")
+            raise TypeError(
+                f"{name} must define _get_updates_for beside _prepare, or declare numbers as downhill2.Hyper"
+            )
 
     def _prepare(self, **passed: Any) -> None:
         """Take what `_prepare` of a subclass written for downhill passes on; its `self` has it as attributes."""
-        owner = next(cls for cls in self.__class__.__mro__ if cls._prepare is Optimizer._prepare)
+        owner = next(c for c in self.__class__.__mro__ if getattr(c, "_prepare", None) is Optimizer._prepare)
         for name, value in passed_on(owner, self, passed):
             setattr(self, name, value)
 
@@ -182,7 +183,7 @@ class Optimizer(Runs, Common):
         if isinstance(algo, Optimizer):
             if algo._fit is not None or algo.groups:
                 raise ValueError(f"algo of a group must be an algorithm without a loss or groups, got {algo!r}")
-            algo.hyper.assign(algo.hyper.parse(settings))
+            algo.hyper.assign(algo.hyper.parse(settings, BESIDE_BUILD))
             return algo
         return build(type(self) if algo is None else algo, None, **settings)
 
@@ -197,6 +198,34 @@ class Optimizer(Runs, Common):
             if near:
                 raise AttributeError(f"{type(self).__name__} has no hyperparameter {name!r}; did you mean {near[0]!r}?")
         super().__setattr__(name, value)
+
+    if not TYPE_CHECKING:  # for which every attribute would be there
+
+        def __getattr__(self, name: str) -> Any:
+            pairs = vars(self).get("_pairs")
+            if pairs is not None and name in vars(pairs.myself):
+                return vars(pairs.myself)[name]
+            if hasattr(type(self), name):
+                return object.__getattribute__(self, name)  # raises what it raised
+            message = f"{type(self).__name__!r} object has no attribute {name!r}{synonyms.method(name)}"
+            raise AttributeError(message, name=name, obj=self)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Raise TypeError: other packages call what they take as an optimizer."""
+        raise TypeError(
+            f"{type(self).__name__} must not be called; where a package calls its optimizer with gradients, "
+            f"write downhill2.updates({self._as_settings()})"
+        )
+
+    def __repr__(self) -> str:
+        problem = "" if self._fit is None else "loss"
+        given = [f"{n}={value!r}" for n, value in self.hyper.chosen().items()]
+        return f"{type(self).__name__}({', '.join([problem, *given] if problem else given)})"
+
+    def _as_settings(self) -> str:
+        """Return what says the same in a call of `build`."""
+        given = {"algo": type(self).__name__.lower()} | self.hyper.chosen()
+        return ", ".join(f"{n}={value!r}" for n, value in given.items())
 
     # -- what is known
 
@@ -320,7 +349,7 @@ class Optimizer(Runs, Common):
             For a hyperparameter that is unknown or out of range.
         """
         fit = self.fit
-        with self.hyper.tried(self.hyper.parse(hyper)):
+        with self.hyper.tried(self.hyper.parse(hyper, BESIDE_UPDATES)):
             fit.check()
             return list(fit.alone().items())
 
@@ -356,13 +385,14 @@ def build(
     elif isinstance(algo, str):
         cls = _named(algo)
     else:
-        raise TypeError(f"algo must be a name or a subclass of Optimizer, got {algo!r}")
+        hint = f"; write {algo._as_settings()}" if isinstance(algo, Optimizer) else ""
+        raise TypeError(f"algo must be a name or a subclass of Optimizer, got {algo!r}{hint}")
     return cls(loss, params, inputs, updates, monitors, monitor_gradients, groups, backend, **hyper)
 
 
 def _named(algo: str) -> type[Optimizer]:
     found = Optimizer.registry.get(algo.lower())
     if found is None:
-        hint = nearest(algo.lower(), Optimizer.registry) or ";"
-        raise ValueError(f"unknown algorithm {algo!r}{hint} downhill2.list_algorithms() lists all")
+        lists = "downhill2.list_algorithms()"
+        raise ValueError(synonyms.unknown_algorithm(algo, Optimizer.registry, lists))
     return found

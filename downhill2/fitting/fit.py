@@ -16,7 +16,7 @@ from ..compiling.garbage import uncollected
 from ..compiling.jax_step import DeviceStep
 from ..dataset import Dataset
 from ..running.functions import Best, Compiled, averages, compiled, mode
-from ..symbolic import graph, pipeline
+from ..symbolic import graph, pipeline, synonyms
 from ..symbolic.accumulation import Accumulate
 from ..symbolic.graph import Variable
 from ..symbolic.layout import Layout
@@ -58,6 +58,10 @@ class Fit:
         self._functions: dict[tuple[Any, ...], Compiled] = {}
         self._packs: dict[tuple[Variable, ...], Any] = {}
         self._optional: set[str] | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        """Raise TypeError: `opt.fit(train)` is how other packages begin a run."""
+        raise TypeError(f"fit must not be called{synonyms.method('fit')}")
 
     # -- expressions
 

@@ -20,7 +20,7 @@ from ..symbolic.rule import Context
 from .fit import Fit
 from .persistence import Persistent
 from .session import Session
-from .settings import NAMES, Feeding, Settings, evaluated_monitors
+from .settings import BESIDE_RUN, Feeding, Settings, evaluated_monitors
 
 if TYPE_CHECKING:
     from ..reporting.progress import Display
@@ -263,7 +263,7 @@ class Runs(Persistent):
         if must_end:
             settings.check_end()
         settings.monitors(fit.problem, fit.monitors)
-        parsed = self.hyper.parse(rest, NAMES)
+        parsed = self.hyper.parse(rest, BESIDE_RUN)
         dataset, valid_dataset = settings.feeding.datasets(train, valid)
         data = dataset.bind(fit.problem.inputs)
         valid_data = data if valid_dataset is dataset else valid_dataset.bind(fit.problem.inputs)

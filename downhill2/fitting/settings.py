@@ -185,7 +185,8 @@ def _callbacks(given: Any) -> tuple[Callable[[Any, Record], None], ...]:
         if isinstance(f, type):
             raise TypeError(f"callbacks must be functions or objects, got the class {f.__name__}; call it to make one")
         if not callable(f):
-            raise TypeError(f"callbacks must be functions of an optimizer and a Record, got {f!r}")
+            hint = "; its on_epoch_end is the function to give" if hasattr(f, "on_epoch_end") else ""
+            raise TypeError(f"callbacks must be functions of an optimizer and a Record, got {f!r}{hint}")
     return callbacks
 
 
@@ -197,3 +198,13 @@ def _check_reported(monitor: str, reported: Mapping[str, Mapping[str, Variable]]
 
 OTHERS = ("valid_loss", "valid_monitors", "callbacks", "backend", "progress")
 NAMES = (*(f.name for kind in KINDS for f in dataclasses.fields(kind)), *OTHERS)
+
+_OF_RUN = dict.fromkeys(("train", "valid", *NAMES), "is an option of a run; give it to minimize or iterate")
+_OF_BUILD = dict.fromkeys(
+    ("algo", "loss", "params", "inputs", "updates", "monitors", "monitor_gradients", "groups"),
+    "is part of what is optimized; give it to build or downhill2.minimize",
+)
+# where keywords that are no hyperparameters belong, for a call of `build`, of a run, and of `get_updates`
+BESIDE_BUILD = dict.fromkeys(_OF_BUILD, "") | _OF_RUN
+BESIDE_RUN = dict.fromkeys(_OF_RUN, "") | _OF_BUILD
+BESIDE_UPDATES = _OF_RUN | _OF_BUILD

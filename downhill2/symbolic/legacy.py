@@ -69,7 +69,7 @@ class Myself:
     def __init__(self, rule: Rule) -> None:
         vars(self)["_rule"] = rule
 
-    @property  # `super()` in their methods asks for it
+    @property  # type: ignore[misc]  # `super()` in their methods asks for it
     def __class__(self) -> Any:
         return type(self._rule)
 
