@@ -1,8 +1,12 @@
-"""What docs/coming-from/torch-and-optax.md says is the same gives the same numbers: each row of its tables of code."""
+"""What the pages of docs/coming-from say is the same is the same.
+
+Each row of code of torch-and-optax.md gives the same numbers; scripts run with what downhill.md changes of them.
+"""
 
 from __future__ import annotations
 
 import ast
+import logging
 import re
 from pathlib import Path
 
@@ -14,7 +18,8 @@ from test_algorithms import GRADIENTS, START, assert_equal_points
 
 from downhill2 import schedules
 
-PAGE = (Path(__file__).parents[1] / "docs" / "coming-from" / "torch-and-optax.md").read_text()
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "coming-from" / "torch-and-optax.md").read_text()
 ROW = re.compile(r"^\| `(.+)` \| `(.+)` \|$", re.MULTILINE)
 STEPS = (1, 30)
 N = 200
@@ -120,3 +125,62 @@ def test_a_schedule_is_that_of_torch(theirs, words):
             scheduler.step()
     # torch multiplies the rate from step to step, so that its rounding adds up
     np.testing.assert_allclose(eval(words)(np.arange(N)), expected, rtol=1e-11, atol=1e-15)
+
+
+# -- old scripts
+
+
+OLD = sorted((Path(__file__).parent / "old_scripts").glob("*.py"), key=str)
+FROM_DOWNHILL = (ROOT / "docs" / "coming-from" / "downhill.md").read_text()
+
+# What a row of the page's table says, and what of a script it changes.
+ROWS = [
+    (
+        "| `import climate` | `from downhill2 import climate` |",
+        r"(?m)^import climate$",
+        "from downhill2 import climate",
+    ),
+    ("| `import downhill` | `import downhill2` |", r"\bdownhill\b", "downhill2"),
+    ("| `import theano` | `import pytensor` |", r"\btheano\b", "pytensor"),
+    (
+        "| `TT.nnet.softmax(z)` | `pt.special.softmax(z, axis=-1)` |",
+        r"(?m)TT\.nnet\.softmax\((.*)\)$",
+        r"TT.special.softmax(\1, axis=-1)",
+    ),
+    (
+        "`t` with indices | `-pt.log(p[pt.arange(t.shape[0]), t])` |",
+        r"TT\.nnet\.categorical_crossentropy\((\w+), (\w+)\)",
+        r"-TT.log(\1[TT.arange(\2.shape[0]), \2])",
+    ),
+    ("| `TT.sgn(x)` | `pt.sign(x)` |", r"TT\.sgn\b", "TT.sign"),
+    ("| `hs, updates = theano.scan(...)` |", r"hs, upd = (pytensor\.scan\(.*)\)", r"hs = \1, return_updates=False)"),
+    ("`updates=` of `build` is not needed then |", r", updates=upd\b", ""),
+]
+ENDS = {
+    "codes": lambda out: float(out.split()[-1]) < 20,
+    "digits": lambda out: float(out.split()[-1]) > 0.5,
+    "own_rule": lambda out: float(out.split()[0]) < 1,
+    "recurrent": lambda out: out.count("\n") == 4,
+}
+
+
+def renewed(script):
+    text = script.read_text()
+    for row, old, new in ROWS:
+        assert row in FROM_DOWNHILL
+        text = re.sub(old, new, text)
+    return text
+
+
+@pytest.mark.parametrize(
+    "script", [pytest.param(p, id=p.stem, marks=[pytest.mark.thorough] * (p.stem == "recurrent")) for p in OLD]
+)
+def test_an_old_script_runs_with_what_the_table_changes(script, own_algorithms, capsys):
+    logger = logging.getLogger("downhill2")
+    before = logger.level, list(logger.handlers)
+    try:
+        exec(compile(renewed(script), str(script), "exec"), {"__name__": "__main__"})
+    finally:
+        logger.setLevel(before[0])
+        logger.handlers[:] = before[1]
+    assert ENDS[script.stem](capsys.readouterr().out)
