@@ -50,7 +50,7 @@ def ours(words, start=START, gradients=GRADIENTS):
 SECTIONS = {
     "torch.optim": 17,
     "torch: what surrounds the optimizer": 2,
-    "Schedules of torch": 11,
+    "Schedules of torch": 12,
     "optax": 49,
     "Schedules of optax": 11,
 }

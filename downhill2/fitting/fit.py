@@ -54,6 +54,7 @@ class Fit:
         self.given: dict[str, float] = {}  # hyperparameters as they were given to the latest run
         self.left: dict[str, float] = {}  # and as it left them
         self.data: dict[str, Any] = {}  # what a checkpoint of it tells of its training data
+        self.noted: dict[str, Any] = {}  # its settings, for trackers
         self.busy: Callable[[str], AbstractContextManager[Any]] = nullcontext  # tells people what takes its time
         self._functions: dict[tuple[Any, ...], Compiled] = {}
         self._packs: dict[tuple[Variable, ...], Any] = {}

@@ -143,6 +143,15 @@ class Settings:
             raise TypeError(f"progress must be True, False or None, got {progress!r}")
         return cls(limits, feeding, guard, saving, *valid, callbacks, backend, calls, progress)
 
+    def noted(self, train: Feed) -> dict[str, Any]:
+        """Return what a run on these data is told by, but for None: numbers, words and what stands for other things."""
+        parts = (self.limits, self.guard, self.saving, self.calls)
+        found = {f.name: getattr(part, f.name) for part in parts for f in dataclasses.fields(part)}
+        found |= {"batch_size": train.size or None, "seed": train.seed, "backend": self.backend}
+        found |= {n.replace(" ", "_"): v for n, v in train.signature().items() if n != "rows a batch"}
+        plain = (bool, int, float, str)
+        return {n: v if isinstance(v, plain) else str(v) for n, v in found.items() if v is not None}
+
     def check_end(self) -> None:
         """Raise ValueError if nothing can end the run."""
         if self.limits.endless:
