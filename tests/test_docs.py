@@ -159,6 +159,14 @@ def test_the_readme_fits_one_screen():
     assert len(screen.splitlines()) <= 80
 
 
+def test_the_readme_leaves_out_no_small_problem_on_which_another_is_faster():
+    rows = (ROOT / "benchmarks" / "README.md").read_text()
+    ratios = re.findall(r"^\| a \| .*: many updates a call \| optax lax.scan \| ([\d.]+) ", rows, re.MULTILINE)
+    numbers = (ROOT / "README.md").read_text().partition("<!-- numbers of benchmarks/README.md -->")[2]
+    low, *_, high = sorted(ratios, key=float)
+    assert {low, high} <= set(re.findall(r"\d\.\d+", numbers.partition("<!-- end of numbers -->")[0]))
+
+
 def test_the_readme_counts_the_algorithms_that_there_are():
     own = [cls for cls in downhill2.Optimizer.registry.values() if cls.__module__.startswith("downhill2.algorithms.")]
     counted = re.search(r"^\| algorithms \|.* (\d+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)

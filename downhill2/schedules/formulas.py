@@ -184,7 +184,8 @@ class Cosine(Single):
     """From `start` to `end` along half a cosine wave of `length`, and then `end`.
 
     Equal to ``optax.cosine_decay_schedule``, whose `alpha` is ``end / start``, and within its length to
-    ``torch.optim.lr_scheduler.CosineAnnealingLR``, which then goes up again: see `CosineWave`. arXiv:1608.03983, eq. (5).
+    ``torch.optim.lr_scheduler.CosineAnnealingLR``, which then goes up again, as `CosineWave` does. arXiv:1608.03983,
+    eq. (5).
     """
 
     start: float
