@@ -641,6 +641,7 @@ def test_what_prepare_sets_is_read_from_outside_unless_it_is_ours():
     assert opt.scale == 3
     assert opt.hyper["decay"] == "coupled"
     assert opt.hyper["follows_decay"] == 0.5
+    assert repr(Follows(decay=np.float64(0.25), scale=np.int64(2))) == "Follows(decay=0.25, scale=2)"
     assert downhill2.list_algorithms()["follows"].settings == {"learning_rate": 1e-4, "follows_decay": 0.5, "scale": 1}
 
 
@@ -708,3 +709,27 @@ def test_what_downhills_util_had_is_there():
         assert util.as_float(x).type.dtype == pytensor.config.floatX
     x = pt.vector("x")
     assert util.find_inputs_and_params((w * x[:3]).sum()) == ([x], [w])
+
+
+def test_a_run_with_arguments_of_prepare_is_resumed_to_the_bit(tmp_path):
+    def trained(updates, **how):
+        w = shared([3.0, 4.0], name="w")
+        opt = Follows(sum_of_squares([w]), learning_rate=0.1, decay=0.8)
+        opt.minimize(max_updates=updates, validate_every=1, **how)
+        return w.get_value().tolist(), opt.state["w.follows.w_mean"].tolist()
+
+    trained(3, checkpoint=tmp_path)
+    assert trained(6, checkpoint=tmp_path, resume=True) == trained(6)
+
+
+def test_groups_may_have_arguments_of_prepare_of_their_own():
+    w, b = shared([3.0], name="w"), shared([1.0], name="b")
+    groups = [dict(params="w", scale=2), {}]
+    run(Follows(sum_of_squares([w, b]), decay=0.75, learning_rate=0.5, groups=groups).get_updates())
+    assert [w.get_value(), b.get_value()] == [3 - 2 * 0.5 * 0.25 * 3, 1 - 0.5 * 0.25]
+
+
+def test_an_array_may_be_an_argument_of_prepare():
+    w = shared([3.0, 1.0], name="w")
+    run(Follows(sum_of_squares([w]), learning_rate=0.5, scale=np.array([2, 0])).get_updates())
+    assert w.get_value().tolist() == [3 - 2 * 0.5 * 0.5 * 3, 1]

@@ -193,10 +193,9 @@ class Hyperparameters(Mapping[str, Any]):
         return self._version + sum(group.version for group in self.groups.values())
 
     def chosen(self) -> dict[str, Any]:
-        """Return what callers gave, by symbol: numbers, and else what they gave."""
-        given = {n: self._given[n] for n in self._given if n in self.explicit}
-        chosen = {n: g.source if g.number is None else g.number for n, g in given.items()}
-        return {n: self._settings.get(n, chosen.get(n)) for n in self.declared if n in self.explicit}
+        """Return what callers gave, under a name that takes it: numbers as they are now, else what was given."""
+        given = {n: g.source if g.number is None else g.number for n, g in self._given.items()} | self._settings
+        return {d.names[0]: given[n] for n, d in self.declared.items() if n in self.explicit}
 
     def structure(self) -> tuple[Any, ...]:
         """Return what of the present values shapes the graph: equal structures share compiled functions."""

@@ -39,6 +39,7 @@ class Argument(Setting):
 
     def check(self, name: str, value: Any) -> Any:
         """Return `value`; an array as a constant, since settings are compared."""
+        value = value.item() if isinstance(value, np.generic) else value
         return pt.constant(value) if isinstance(value, np.ndarray) else value
 
     def plain(self, value: Any) -> Any:
