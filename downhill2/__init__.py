@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from . import adaptive, base, climate, config, first_order, projections, schedules
+from . import adaptive, base, climate, config, first_order, projections, schedules, util
 from .adaptive import ADADELTA, ADAGRAD, ESGD, Adam, RMSProp, RProp
 from .algorithms.adagrad import AdagradWindow
 from .algorithms.adam_variants import AdamW, AMSGrad, NAdam, NAdamW, RAdam
@@ -133,6 +133,7 @@ __all__ = [
     "rule",
     "schedules",
     "updates",
+    "util",
 ]
 
 
