@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from . import adaptive, base, climate, config, first_order, projections, schedules
+from . import adaptive, base, climate, config, first_order, projections, schedules, util
 from .adaptive import ADADELTA, ADAGRAD, ESGD, Adam, RMSProp, RProp
 from .algorithms.adagrad import AdagradWindow
 from .algorithms.adam_variants import AdamW, AMSGrad, NAdam, NAdamW, RAdam
@@ -46,6 +46,7 @@ from .rules import rule
 from .running.checkpoint import CheckpointError
 from .running.history import History
 from .running.loop import Record
+from .symbolic import synonyms
 from .symbolic.algorithm import Algorithm
 from .symbolic.formulas import ema, norm, root
 from .symbolic.hyper import Hyper, Setting, nearest
@@ -133,6 +134,7 @@ __all__ = [
     "rule",
     "schedules",
     "updates",
+    "util",
 ]
 
 
@@ -221,5 +223,6 @@ def __getattr__(name: str) -> Any:
         module = import_module(f".{_LATER[name]}", __name__)
         return globals().setdefault(name, getattr(module, name, module))
     near = _FORMER.get(name.lower())
-    hint = f"; did you mean {near!r}?" if near else nearest(name, [*__all__, *_LATER])
+    hint = f"; did you mean {near!r}?" if near else synonyms.algorithm(name, [])
+    hint = hint or nearest(name, [*__all__, *_LATER])
     raise AttributeError(f"module 'downhill2' has no attribute {name!r}{hint}")

@@ -10,10 +10,10 @@ from . import climate
 from .compiling import backends
 from .fitting.fit import Fit
 from .fitting.runs import Runs
-from .fitting.settings import NAMES
+from .fitting.settings import BESIDE_BUILD, BESIDE_UPDATES, NAMES
 from .running.history import History
 from .running.loop import Run
-from .symbolic import graph
+from .symbolic import graph, synonyms
 from .symbolic.algorithm import Algorithm, AlgorithmType, algorithm, check_attribute
 from .symbolic.graph import Variable
 from .symbolic.hyper import Hyper, Setting, declared
@@ -160,9 +160,10 @@ class Optimizer(Runs, metaclass=OptimizerType):
     def __getattr__(self, name: str) -> Any:
         """Return what the rule has under a name: a hyperparameter as a symbolic scalar, a setting, a method."""
         rule = self.__dict__.get("rule")
-        if rule is None or name.startswith("_") or not hasattr(rule, name):
+        if rule is None or name.startswith("_") or not (hasattr(type(rule), name) or hasattr(rule, name)):
             kind = type(self if rule is None else rule).__name__
-            raise AttributeError(f"{kind!r} object has no attribute {name!r}")
+            message = f"{kind!r} object has no attribute {name!r}{synonyms.method(name)}"
+            raise AttributeError(message, name=name, obj=self)
         return getattr(rule, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -179,6 +180,10 @@ class Optimizer(Runs, metaclass=OptimizerType):
         hyper, everywhere = self.rule.hyper, declared(Algorithm, Hyper | Setting)
         own = [n for n, d in hyper.declared.items() if everywhere.get(n) is not d or n in hyper.explicit]
         return sorted({*super().__dir__(), *own, "learning_rate"})
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Raise TypeError: other packages call what they take as an optimizer."""
+        return self.rule(*args, **kwargs)
 
     def __repr__(self) -> str:
         return summary(self)
@@ -259,7 +264,7 @@ class Optimizer(Runs, metaclass=OptimizerType):
             For a hyperparameter that is unknown or out of range.
         """
         fit, known = self.fit, self.rule.hyper
-        with known.tried(known.parse(hyper)):
+        with known.tried(known.parse(hyper, BESIDE_UPDATES)):
             fit.check()
             return list(fit.alone().items())
 
@@ -332,18 +337,19 @@ def optimizer(
 
 def summary(opt: Optimizer) -> str:
     """Return an optimizer in a line: its algorithm, its parameters, what is set, and how far it ran."""
-    hyper, problem = opt.rule.hyper, opt.fit.problem
-    values = sum(p.get_value(borrow=True).size for p in problem.params)
-    set_ = ", ".join(f"{n}={hyper[n]:g}" if isinstance(hyper[n], float) else f"{n}={hyper[n]!r}" for n in _shown(hyper))
-    ran = f"{int(opt.rule.context.clock.get_value()):,} updates" + (f", {opt.stopped}" if opt.stopped else "")
-    sizes = f"{len(problem.params)} parameter{'s' * (len(problem.params) != 1)}, {values:,} value{'s' * (values != 1)}"
-    return f"<{type(opt.rule).__name__}({set_}): {sizes}; {ran}>"
+    params, clock = opt.fit.problem.params, opt.rule.context.clock
+    values = sum(p.get_value(borrow=True).size for p in params)
+    sizes = f"{len(params):,} parameter{_s(len(params))} with {values:,} value{_s(values)}"
+    made = int(clock.get_value())
+    ended = f", stopped by {opt.stopped}" if opt.stopped else ""
+    return f"<{opt.rule!r}: {sizes}; {made:,} update{_s(made)}{ended}>"
 
 
-def _shown(hyper: Any) -> list[str]:
-    return [n for n in hyper.declared if n in hyper.explicit or n == "learning_rate"]
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 registry.optimizer = optimizer
+registry.elsewhere = BESIDE_BUILD
 registry.arguments = dict.fromkeys(OF_RUN, "minimize or iterate") | dict.fromkeys(OF_BUILD, "build")
 registry.members = frozenset(n for n in dir(Optimizer) if not n.startswith("_")) | {"rule", "fit", "history"}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
+import re
 import sys
 
 import numpy as np
@@ -12,6 +14,10 @@ import pytensor.tensor as pt
 import pytest
 
 import downhill2
+from downhill2.fitting.settings import BESIDE_BUILD, NAMES
+from downhill2.symbolic import synonyms
+from downhill2.symbolic.algorithm import Algorithm
+from downhill2.symbolic.declared import Hyper, Setting, declared
 
 X = np.arange(12.0).reshape(6, 2)
 Y = np.arange(6.0)
@@ -162,7 +168,7 @@ def test_an_unknown_algorithm_is_refused(algo, kind, message, w):
 
 HYPER = [
     ({"learning_rat": 0.1}, TypeError, "Adam has no hyperparameter 'learning_rat'; did you mean 'learning_rate'?"),
-    ({"patiense": 3}, TypeError, "Adam has no hyperparameter 'patiense'; did you mean 'patience'?"),
+    ({"patiense": 3}, TypeError, "there is no option 'patiense'; did you mean 'patience'?"),
     ({"learning_rate": -1}, ValueError, "learning_rate must be at least 0, got -1.0"),
     ({"learning_rate": np.nan}, ValueError, "learning_rate must be at least 0, got nan"),
     ({"learning_rate": "0.1"}, TypeError, "learning_rate must be a number, a shared variable, a symbolic scalar or"),
@@ -198,7 +204,7 @@ def test_a_wrong_hyperparameter_is_refused_wherever_it_is_given(given, kind, mes
 
 
 def test_settings_of_a_run_are_no_hyperparameters_of_build(w):
-    message = "SGD has no hyperparameter 'max_updates'; give it to iterate or minimize"
+    message = "max_updates is an option of a run; give it to minimize or iterate"
     assert_refused(TypeError, message, lambda: downhill2.build("sgd", squares(w), max_updates=3))
 
 
@@ -525,3 +531,197 @@ def test_a_misspelt_selection_of_a_group_is_told_from_a_setting(name, near):
     message = rf"groups\[0\] has no setting '{name}'; did you mean '{near}'\?"
     with pytest.raises(TypeError, match=message):
         downhill2.build("sgd", (w**2).sum(), groups=[{name: w}])
+
+
+# -- words of other packages
+
+
+def every(table):
+    return [(word, written) for written, words in table.items() for word in words.split()]
+
+
+def all_hyperparameters():
+    return {n for cls in own_classes() for d in declared(cls, Hyper | Setting).values() for n in d.names}
+
+
+def own_classes():
+    return [c for c in downhill2.Optimizer.registry.values() if c.__module__.startswith("downhill2.algorithms.")]
+
+
+def test_what_the_tables_of_synonyms_say_to_write_is_there():
+    known = {*all_hyperparameters(), *BESIDE_BUILD}
+    for written in [*synonyms.KEYWORDS, *synonyms.ALGORITHMS]:
+        assert {*re.findall(r"\b(\w+)=", written)} <= known, written
+    for written in [*synonyms.ALGORITHMS, *synonyms.LACKING]:
+        assert {*re.findall(r"algo='(\w+)'|^'(\w+)'", written)} <= {(n, "") for n in downhill2.Optimizer.registry} | {
+            ("", n) for n in downhill2.Optimizer.registry
+        }, written
+    opt = downhill2.build("adam", pytensor.shared(1.0, name="w") ** 2)
+    for attribute in ("params", "groups", "hyper", "learning_rate"):
+        assert attribute in synonyms.METHODS
+        assert hasattr(opt, attribute)
+
+
+def test_no_word_of_the_tables_of_synonyms_is_one_of_ours():
+    common = {n for d in declared(Algorithm, Hyper | Setting).values() for n in d.names}
+    assert not {word for word, _ in every(synonyms.KEYWORDS)} & {*common, *BESIDE_BUILD}
+    words = {word for word, _ in every(synonyms.ALGORITHMS)} | {word for word, _ in every(synonyms.LACKING)}
+    assert not words & {*downhill2.Optimizer.registry}
+    opt = downhill2.build("adam", pytensor.shared(1.0, name="w") ** 2)
+    assert [word for word, _ in every(synonyms.METHODS) if hasattr(opt, word)] == ["fit"]
+
+
+@pytest.mark.parametrize("word", sorted({word for word, _ in every(synonyms.KEYWORDS)}))
+def test_a_keyword_of_another_package_is_refused_with_what_to_write(word):
+    """By an algorithm that has what is meant."""
+    written = [text for w, text in every(synonyms.KEYWORDS) if w == word]
+    named = {*re.findall(r"\b(\w+)=", written[-1])}
+    algo = next(c for c in [downhill2.Adam, *own_classes()] if word not in names_of(c) and named <= names_of(c))
+    with pytest.raises(TypeError) as caught:
+        downhill2.updates(algo=algo, **{word: 1})
+    message = str(caught.value)
+    assert re.match(rf"there is no option '{word}'; write |\w+ has no hyperparameter '{word}'; write ", message)
+    assert written[-1] in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("lr", "Adam has no hyperparameter 'lr'; write learning_rate="),
+        ("epochs", "there is no option 'epochs'; write max_epochs="),
+        ("optimizer", "there is no option 'optimizer'; write algo="),
+    ],
+)
+def test_a_keyword_of_another_package_is_refused_wherever_keywords_are_taken(word, message, w):
+    opt, given = downhill2.build("adam", squares(w)), {word: 1}
+    calls = [
+        lambda: downhill2.build("adam", squares(w), **given),
+        lambda: downhill2.Adam(squares(w), **given),
+        lambda: downhill2.build("adam", squares(w), groups=[given]),
+        lambda: downhill2.minimize(squares(w), None, algo="adam", **given),
+        lambda: opt.minimize(max_epochs=1, **given),
+        lambda: opt.iterate(**given),
+        lambda: opt.get_updates(**given),
+        lambda: downhill2.find_learning_rate(squares(w), None, algo="adam", **given),
+    ]
+    for call in calls:
+        assert_refused(TypeError, message, call)
+    estimator = downhill2.sklearn.Estimator(kind="regressor", algo="adam", **given)
+    assert_refused(TypeError, message, lambda: estimator.fit(X, Y))
+
+
+def names_of(cls):
+    return {n for d in declared(cls, Hyper | Setting).values() for n in d.names} | {*BESIDE_BUILD}
+
+
+OPTIONS_OF_A_RUN = [n for n in NAMES if n != "backend"]
+
+
+@pytest.mark.parametrize("name", [*OPTIONS_OF_A_RUN, "train", "valid"])
+def test_an_option_of_a_run_is_not_called_a_hyperparameter(name, w):
+    opt = downhill2.build("adam", squares(w))
+    calls = [lambda: downhill2.build("adam", squares(w), **{name: 1}), lambda: opt.get_updates(**{name: 1})]
+    for call in [*calls, lambda: downhill2.updates(**{name: 1})]:
+        assert_refused(TypeError, f"{name} is an option of a run; give it to minimize or iterate", call)
+
+
+OF_BUILD = [n for n in inspect.signature(downhill2.build).parameters if n not in ("backend", "hyper")]
+
+
+@pytest.mark.parametrize("name", OF_BUILD)
+def test_what_build_takes_is_refused_by_a_run_with_where_it_belongs(name, w):
+    opt = downhill2.build("adam", squares(w))
+    for call in (opt.iterate, opt.minimize, opt.get_updates):
+        message = f"{name} is part of what is optimized; give it to build or downhill2.minimize"
+        assert_refused(TypeError, message, lambda call=call: call(**{name: 1}))
+
+
+@pytest.mark.parametrize(("word", "written"), every(synonyms.ALGORITHMS) + every(synonyms.LACKING))
+def test_an_algorithm_by_another_name_or_that_there_is_not_is_refused_with_what_there_is(word, written, w):
+    hint = f"write {written}" if written in synonyms.ALGORITHMS else f"there is none here, and {written} is the nearest"
+    message = f"unknown algorithm {word!r}; {hint}; downhill2.list_algorithms() lists all"
+    assert_refused(ValueError, message, lambda: downhill2.build(word, squares(w)))
+    spelt = "-".join(word).title()
+    assert_refused(ValueError, f"unknown algorithm {spelt!r}; {hint}", lambda: downhill2.updates(algo=spelt))
+
+
+@pytest.mark.parametrize(("name", "said"), [("Muon", "'adamw' is the nearest"), ("Momentum", "write algo='sgd', mom")])
+def test_a_class_that_there_is_not_is_refused_like_its_name(name, said):
+    with pytest.raises(AttributeError, match=f"^module 'downhill2' has no attribute '{name}'; .*{said}"):
+        getattr(downhill2, name)
+
+
+@pytest.mark.parametrize(("name", "written"), every(synonyms.METHODS))
+def test_a_method_of_other_packages_is_refused_with_what_to_call(name, written, w):
+    opt = downhill2.build("adam", squares(w))
+    if name == "fit":  # which is there, and no method
+        assert_refused(TypeError, f"fit must not be called; write {written}", lambda: opt.fit(None))
+        return
+    with pytest.raises(AttributeError) as caught:
+        getattr(opt, name)
+    assert str(caught.value) == f"'Adam' object has no attribute {name!r}; write {written}"
+    assert not hasattr(opt, name)
+
+
+def test_an_attribute_that_nobody_knows_is_refused_as_python_does_it(w):
+    with pytest.raises(AttributeError, match=r"^'Adam' object has no attribute 'nope'$") as caught:
+        downhill2.build("adam", squares(w)).nope  # noqa: B018 - reading it is the point
+    assert caught.value.name == "nope"
+
+
+def test_an_attribute_error_inside_a_property_is_not_hidden(w):
+    class Broken(downhill2.SGD):
+        @property
+        def quality(self):
+            return None.real
+
+    with pytest.raises(AttributeError, match="'NoneType' object has no attribute 'real'"):
+        Broken(squares(w)).quality  # noqa: B018 - reading it is the point
+
+
+def test_an_optimizer_where_a_package_wants_a_function_says_what_to_write(w):
+    gradients = [pt.vector("g")]
+    message = "Adam must not be called; where a package calls its optimizer with gradients, write downhill2.updates("
+    built = downhill2.build("adam", squares(w), learning_rate=0.1)
+    assert_refused(TypeError, f"{message}algo='adam', learning_rate=0.1)", lambda: built(gradients, [w]))
+    assert_refused(TypeError, f"{message}algo='adam')", lambda: downhill2.Adam()(gradients, [w]))
+    with pytest.raises(
+        TypeError, match=r"; for gradients, as PyMC gives them, write downhill2\.updates\(algo=\.\.\.\)$"
+    ):
+        downhill2.Adam(gradients, [w])  # as pm.fit(obj_optimizer=downhill2.Adam) does
+
+
+def test_an_optimizer_in_place_of_its_name_says_what_to_write(w):
+    made = downhill2.Adam(learning_rate=0.1, momentum=0.5, nesterov=True)
+    message = (
+        "algo must be a name or a subclass of Optimizer, got Adam(learning_rate=0.1, momentum=0.5, nesterov=True); "
+        "write algo='adam', learning_rate=0.1, momentum=0.5, nesterov=True"
+    )
+    assert_refused(TypeError, message, lambda: downhill2.minimize(squares(w), None, algo=made))
+    assert repr(downhill2.build("sgd", squares(w))) == "<SGD(): 1 parameter with 2 values; 0 updates>"
+
+
+@pytest.mark.parametrize(
+    "data", [[X.tolist(), Y.tolist()], (X.tolist(), Y.tolist()), X.tolist(), [[1.0], [2.0], [3.0]]]
+)
+def test_lists_of_lists_in_place_of_arrays_get_a_hint(data, w):
+    x, y = pt.matrix("x"), pt.vector("y")
+    with pytest.raises(
+        ValueError, match=r"a list of lists is read as batches: give each input as one array, np.asarray"
+    ):
+        downhill2.minimize(((x @ w - y) ** 2).mean(), data, max_epochs=1)
+
+
+def test_a_list_in_place_of_one_of_the_arrays_gets_a_hint(w):
+    x, y = pt.matrix("x"), pt.vector("y")
+    with pytest.raises(TypeError, match=r"got a tuple of list and ndarray; make it an array, np\.array"):
+        downhill2.minimize(((x @ w - y) ** 2).mean(), (X.tolist(), Y), max_epochs=1)
+
+
+def test_a_callback_of_keras_gets_a_hint(w):
+    class Callback:
+        def on_epoch_end(self, epoch, logs): ...
+
+    with pytest.raises(TypeError, match="; its on_epoch_end is the function to give"):
+        downhill2.minimize(squares(w), None, callbacks=[Callback()], max_epochs=1)

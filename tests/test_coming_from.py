@@ -1,20 +1,28 @@
-"""What docs/coming-from/torch-and-optax.md says is the same gives the same numbers: each row of its tables of code."""
+"""What the pages of docs/coming-from say is the same is the same.
+
+Each row of code of torch-and-optax.md gives the same numbers; scripts run with what downhill.md changes of them.
+"""
 
 from __future__ import annotations
 
 import ast
+import logging
 import re
 from pathlib import Path
 
 import numpy as np
+import pytensor
+import pytensor.tensor as pt
 import pytest
 from oracles import optax_oracle
 from oracles.driven import Driven
 from test_algorithms import GRADIENTS, START, assert_equal_points
 
+import downhill2
 from downhill2 import schedules
 
-PAGE = (Path(__file__).parents[1] / "docs" / "coming-from" / "torch-and-optax.md").read_text()
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "coming-from" / "torch-and-optax.md").read_text()
 ROW = re.compile(r"^\| `(.+)` \| `(.+)` \|$", re.MULTILINE)
 STEPS = (1, 30)
 N = 200
@@ -45,7 +53,7 @@ def ours(words, start=START, gradients=GRADIENTS):
 SECTIONS = {
     "torch.optim": 17,
     "torch: what surrounds the optimizer": 2,
-    "Schedules of torch": 11,
+    "Schedules of torch": 12,
     "optax": 49,
     "Schedules of optax": 11,
 }
@@ -120,3 +128,118 @@ def test_a_schedule_is_that_of_torch(theirs, words):
             scheduler.step()
     # torch multiplies the rate from step to step, so that its rounding adds up
     np.testing.assert_allclose(eval(words)(np.arange(N)), expected, rtol=1e-11, atol=1e-15)
+
+
+# -- old scripts
+
+
+OLD = sorted((Path(__file__).parent / "old_scripts").glob("*.py"), key=str)
+FROM_DOWNHILL = (ROOT / "docs" / "coming-from" / "downhill.md").read_text()
+
+# What a row of the page's table says, and what of a script it changes.
+ROWS = [
+    (
+        "| `import climate` | `from downhill2 import climate` |",
+        r"(?m)^import climate$",
+        "from downhill2 import climate",
+    ),
+    ("| `import downhill` | `import downhill2` |", r"\bdownhill\b", "downhill2"),
+    ("| `import theano` | `import pytensor` |", r"\btheano\b", "pytensor"),
+    (
+        "| `TT.nnet.softmax(z)` | `pt.special.softmax(z, axis=-1)` |",
+        r"(?m)TT\.nnet\.softmax\((.*)\)$",
+        r"TT.special.softmax(\1, axis=-1)",
+    ),
+    (
+        "`t` with indices | `-pt.log(p[pt.arange(t.shape[0]), t])` |",
+        r"TT\.nnet\.categorical_crossentropy\((\w+), (\w+)\)",
+        r"-TT.log(\1[TT.arange(\2.shape[0]), \2])",
+    ),
+    ("| `TT.sgn(x)` | `pt.sign(x)` |", r"TT\.sgn\b", "TT.sign"),
+    ("| `hs, updates = theano.scan(...)` |", r"hs, upd = (pytensor\.scan\(.*)\)", r"hs = \1, return_updates=False)"),
+    ("`updates=` of `build` is not needed then |", r", updates=upd\b", ""),
+]
+ENDS = {
+    "codes": lambda out: float(out.split()[-1]) < 20,
+    "digits": lambda out: float(out.split()[-1]) > 0.5,
+    "own_rule": lambda out: float(out.split()[0]) < 1,
+    "recurrent": lambda out: out.count("\n") == 4,
+}
+
+
+def renewed(script):
+    text = script.read_text()
+    for row, old, new in ROWS:
+        assert row in FROM_DOWNHILL
+        text = re.sub(old, new, text)
+    return text
+
+
+@pytest.mark.parametrize(
+    "script", [pytest.param(p, id=p.stem, marks=[pytest.mark.thorough] * (p.stem == "recurrent")) for p in OLD]
+)
+def test_an_old_script_runs_with_what_the_table_changes(script, own_algorithms, capsys):
+    logger = logging.getLogger("downhill2")
+    before = logger.level, list(logger.handlers)
+    try:
+        exec(compile(renewed(script), str(script), "exec"), {"__name__": "__main__"})
+    finally:
+        logger.setLevel(before[0])
+        logger.handlers[:] = before[1]
+    assert ENDS[script.stem](capsys.readouterr().out)
+
+
+RIGHT = {
+    "pt.special.softmax(z, axis=-1)": lambda z, p, t: np.exp(z) / np.exp(z).sum(-1, keepdims=True),
+    "pt.sigmoid(z)": lambda z, p, t: 1 / (1 + np.exp(-z)),
+    "pt.softplus(z)": lambda z, p, t: np.log1p(np.exp(z)),
+    "pt.maximum(z, 0)": lambda z, p, t: np.where(z > 0, z, 0),
+    "-pt.log(p[pt.arange(t.shape[0]), t])": lambda z, p, t: np.array(
+        [-np.log(row[i]) for row, i in zip(p, t, strict=True)]
+    ),
+    "-(t * pt.log(p) + (1 - t) * pt.log(1 - p))": lambda z, p, t: np.where(t == 1, -np.log(p), -np.log(1 - p)),
+}
+
+
+@pytest.mark.parametrize("code", RIGHT)
+def test_what_the_table_gives_for_theanos_functions_is_what_they_were(code):
+    assert f"`{code}`" in FROM_DOWNHILL
+    z, p = np.array([[-1.0, 0.5], [2.0, 0.0]]), np.array([[0.25, 0.75], [0.5, 0.5]])
+    t = np.array([1, 0]) if "arange" in code else np.array([[1, 0], [0, 1]])
+    found = eval(code, {"pt": pt, "z": pt.constant(z), "p": pt.constant(p), "t": pt.constant(t)})
+    np.testing.assert_allclose(found.eval(mode="FAST_COMPILE"), RIGHT[code](z, p, t), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("limits", "is_said"),
+    [
+        ({"max_updates": 5}, True),
+        ({"max_updates": 11, "validate_every": 3}, True),
+        ({"max_updates": 12, "validate_every": 3}, False),
+        ({"max_updates": 5, "max_epochs": 3}, False),
+        ({"max_updates": 5, "validate_every": None}, False),
+        ({"max_epochs": 2}, False),
+        ({"max_updates": 5, "batch_size": 0}, False),
+    ],
+    ids=str,
+)
+def test_a_limit_that_seems_to_mean_epochs_is_said_once_in_the_log(limits, is_said, caplog):
+    w, x = pytensor.shared(1.0, name="w"), pt.vector("x")
+    with caplog.at_level(logging.INFO, "downhill2"):
+        downhill2.minimize(((x - w) ** 2).mean(), [np.arange(8.0)], **{"batch_size": 2, "rng": 0} | limits)
+    said = [r for r in caplog.records if "counted epochs, as in downhill" in r.getMessage()]
+    assert len(said) == is_said
+    assert all(r.levelno == logging.INFO for r in said)
+    if said:
+        count = limits["max_updates"]
+        assert said[0].getMessage() == (
+            f"max_updates={count} counts updates, of which an epoch has 4; where it counted epochs, as in downhill, "
+            f"write max_epochs={count}"
+        )
+
+
+def test_a_loss_without_data_has_an_update_an_epoch_and_nothing_to_be_said(caplog):
+    w = pytensor.shared(1.0, name="w")
+    with caplog.at_level(logging.INFO, "downhill2"):
+        downhill2.minimize(w**2, None, max_updates=3)
+    assert not [r for r in caplog.records if "counted epochs" in r.getMessage()]

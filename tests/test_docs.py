@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import configparser
 import logging
+import os
 import re
+import shutil
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -111,6 +116,35 @@ def test_links_lead_to_files_that_exist(path):
         assert (path.parent / target).exists() or MADE & set(Path(target).parts), target
 
 
+OF_THE_COPY = """
+import numpy as np, pytensor, downhill2, test_imports
+w = pytensor.shared(np.array([3.0, -2.0]), name="w")
+downhill2.minimize((w**2).sum(), None, algo="rms", learning_rate=0.1, max_updates=100, validate_every=None)
+test_imports.test_an_algorithm_file_imports_only_the_house_and_other_algorithms("algorithms.rms")
+test_imports.test_an_algorithm_is_short("algorithms.rms")
+test_imports.test_imports_have_no_cycle()
+print(downhill2.__file__, downhill2.RMS.__name__, *downhill2.list_algorithms()["rms"].state, abs(w.get_value()) < 0.1)
+"""
+
+
+def test_the_steps_to_add_an_algorithm_work_as_they_are_written(tmp_path):
+    """The file of step 1 and the names of step 3, in a copy of the package, under the tests of imports."""
+    [code] = re.findall(r"   ```python\n(.*?)   ```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    package = shutil.copytree(ROOT / "downhill2", tmp_path / "downhill2", ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "algorithms" / "rms.py").write_text(f'"""A rate for each element."""\n\n{textwrap.dedent(code)}')
+    facade = (package / "__init__.py").read_text()
+    named = facade.replace("\nfrom .algorithms.sgd", "\nfrom .algorithms.rms import RMS\nfrom .algorithms.sgd")
+    (package / "__init__.py").write_text(named.replace('    "RMSProp",\n', '    "RMS",\n    "RMSProp",\n'))
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT / "tests")]),
+        "PYTENSOR_FLAGS": f"{os.environ.get('PYTENSOR_FLAGS', '')},mode=FAST_COMPILE".strip(","),
+    }
+    run = [sys.executable, "-c", OF_THE_COPY]
+    done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stdout + done.stderr
+    assert done.stdout.split() == [str(package / "__init__.py"), "RMS", "g2", "[", "True", "True]"]
+
+
 def test_extras_to_install_are_those_of_the_package():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
@@ -123,6 +157,14 @@ def test_the_readme_fits_one_screen():
     screen, why, _ = (ROOT / "README.md").read_text().partition("\n## Why\n")
     assert why
     assert len(screen.splitlines()) <= 80
+
+
+def test_the_readme_leaves_out_no_small_problem_on_which_another_is_faster():
+    rows = (ROOT / "benchmarks" / "README.md").read_text()
+    ratios = re.findall(r"^\| a \| .*: many updates a call \| optax lax.scan \| ([\d.]+) ", rows, re.MULTILINE)
+    numbers = (ROOT / "README.md").read_text().partition("<!-- numbers of benchmarks/README.md -->")[2]
+    low, *_, high = sorted(ratios, key=float)
+    assert {low, high} <= set(re.findall(r"\d\.\d+", numbers.partition("<!-- end of numbers -->")[0]))
 
 
 def test_the_readme_counts_the_algorithms_that_there_are():

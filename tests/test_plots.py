@@ -75,6 +75,7 @@ def test_training_is_dashed_and_validation_solid_at_the_epochs_that_had_them():
 def test_the_best_is_marked_where_the_last_improvement_was():
     [best] = [line for line in plots.learning_curves(run(), "accuracy").get_lines() if line.get_marker() == "*"]
     np.testing.assert_allclose(best.get_xydata(), [(4, 1 - 0.9 / 4)])
+    assert best.get_label() == "at the best loss, 0.775"
 
 
 def test_the_learning_rate_is_drawn_below_with_what_it_was_multiplied_by():

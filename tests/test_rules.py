@@ -10,9 +10,10 @@ import pytensor.tensor as pt
 import pytest
 
 import downhill2
-from downhill2 import Copy, Generator, Hyper, Number, Optimizer, Setting, State, Zeros, ema
+from downhill2 import Copy, Generator, Hyper, Number, Optimizer, Setting, State, Zeros, ema, util
 from downhill2.symbolic import graph, pipeline
 from downhill2.symbolic.layout import Layout, Values
+from downhill2.symbolic.legacy import is_new_value
 from downhill2.symbolic.measure import Measured
 from downhill2.symbolic.rule import Context, Rule
 
@@ -579,3 +580,151 @@ def test_its_generator_may_be_state():
     opt.reset()
     run(opt.get_updates())
     np.testing.assert_allclose(w.get_value(), 2 * moved)
+
+
+class Follows(Optimizer):
+    """As one wrote it for downhill 0.2: the new value, and a hyperparameter with the name of a setting of ours."""
+
+    def _prepare(self, decay=0.5, scale=1, **kwargs):
+        self.decay, self.scale = util.as_float(decay), scale
+        super()._prepare(**kwargs)
+
+    def _get_updates_for(self, param, grad):
+        mean = util.shared_like(param, "mean")
+        mean_t = self.decay * mean + (1 - self.decay) * grad
+        yield mean, mean_t
+        yield param, self.moved(param, mean_t)
+
+    def moved(self, param, mean_t):
+        return param - self.scale * self.learning_rate * mean_t
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_arguments_of_prepare_are_hyperparameters_wherever_they_are_given(dtype):
+    ends = []
+    for given, later in [
+        ({"decay": 0.25, "scale": 2}, {}),
+        ({"scale": 2}, {"decay": 0.25}),
+        ({}, {"decay": 0.25, "scale": 2}),
+    ]:
+        w = shared([8.0], dtype, "w")
+        opt = downhill2.build("follows", sum_of_squares([w]), learning_rate=0.125, **given)
+        opt.minimize(max_updates=2, validate_every=None, **later)
+        ends.append(w.get_value().tolist())
+    # means 0.75 * 8 and 0.25 * 6 + 0.75 * 6.5
+    assert ends == [[8 - 0.25 * 6 - 0.25 * (1.5 + 0.75 * 6.5)]] * 3
+    assert opt.state["w.follows.w_mean"].dtype == dtype
+
+
+def test_other_arguments_of_prepare_compile_anew_and_keep_state():
+    w = shared([8.0], name="w")
+    opt = Follows(sum_of_squares([w]), learning_rate=0.0)
+    run(opt.get_updates())
+    run(opt.get_updates(decay=0.0))
+    assert opt.state == {"w.follows.w_mean": [8]}
+    run(opt.get_updates(decay=0.75))
+    run(opt.get_updates(decay=0.0))
+    run(opt.get_updates(decay=0.75))
+    assert opt.state == {"w.follows.w_mean": [8]}
+    opt.reset()
+    assert opt.state == {"w.follows.w_mean": [0]}
+
+
+def test_what_prepare_sets_is_read_from_outside_unless_it_is_ours():
+    opt = Follows(sum_of_squares([shared([8.0], name="w")]), scale=3)
+    opt.get_updates()
+    assert opt.scale == 3
+    assert opt.hyper["decay"] == "coupled"
+    assert opt.hyper["follows_decay"] == 0.5
+    assert repr(Follows(decay=np.float64(0.25), scale=np.int64(2))) == "Follows(decay=0.25, scale=2)"
+    assert downhill2.list_algorithms()["follows"].settings == {"learning_rate": 1e-4, "follows_decay": 0.5, "scale": 1}
+
+
+def test_prepare_of_a_child_may_pass_on_what_its_parents_and_ours_take():
+    class Base(Follows):
+        def _prepare(self, scale=2, **kwargs):
+            super()._prepare(scale=scale, **kwargs)
+
+    class Ours(downhill2.RMSProp):
+        def _prepare(self, rms_halflife=1, **kwargs):
+            super()._prepare(rms_halflife=rms_halflife, **kwargs)
+
+        def _get_updates_for(self, param, grad):
+            yield param, param - self.learning_rate * self.rho * grad
+
+    for cls, moved in [(Base, 2 * 0.5), (Ours, 0.5)]:
+        w = shared([8.0], name="w")
+        run(cls(sum_of_squares([w]), learning_rate=0.25).get_updates())
+        assert w.get_value() == 8 - moved * 0.25 * 8
+    w = shared([8.0], name="w")
+    run(Base(sum_of_squares([w]), learning_rate=0.25, decay=0.75).get_updates())
+    assert w.get_value() == 8 - 2 * 0.25 * 0.25 * 8
+    with pytest.raises(TypeError, match="Base has no hyperparameter 'scal'; did you mean 'scale'"):
+        Base(sum_of_squares([w]), scal=3)
+
+
+def test_prepare_without_an_equation_of_its_own_is_refused():
+    class Halved(downhill2.SGD):
+        def _prepare(self, **kwargs):
+            super()._prepare(**kwargs)
+
+    with pytest.raises(TypeError, match="Halved must define _get_updates_for beside _prepare, or declare numbers as"):
+        Halved(sum_of_squares([shared([8.0], name="w")]))
+
+
+YIELDED = {
+    "a step": (False, lambda p, g: 0.1 * g),
+    "a step with decay": (False, lambda p, g: 0.1 * (g + 0.5 * p)),
+    "a step times a norm": (False, lambda p, g: 0.1 * pt.sqrt((p**2).sum()) * g),
+    "a new value": (True, lambda p, g: p - 0.1 * g),
+    "a new value with decay": (True, lambda p, g: (1 - 0.1) * p - 0.1 * g),
+    "a new value in a box": (True, lambda p, g: pt.clip(p - 0.1 * g, 0, 1)),
+    "a new value by signs": (True, lambda p, g: p - 0.1 * pt.sign(g)),
+    "a new value that is cast": (True, lambda p, g: pt.cast(p.astype("float64") - 0.1 * g, "float32")),
+}
+
+
+@pytest.mark.parametrize("what", YIELDED)
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
+def test_a_new_value_is_told_from_a_step(what, shape):
+    is_new, formula = YIELDED[what]
+    w = shared(np.zeros(shape), "float32", "w")
+    grad = w.type("g")
+    assert is_new_value(formula(w, grad), w, grad) == is_new
+    assert (w.get_value() == 0).all()
+
+
+def test_what_downhills_util_had_is_there():
+    w = shared(np.ones((2, 3)), "float32", "w")
+    for init in (0, 0.5, np.arange(3.0)):
+        like = util.shared_like(w, "acc", init)
+        assert (like.name, like.type.dtype, like.type.ndim) == ("w_acc", "float32", 2)
+        np.testing.assert_array_equal(like.get_value(), np.broadcast_to(init, (2, 3)))
+    for x in (3, 0.5, np.float32(1.5), pt.iscalar("n"), np.arange(3)):
+        assert util.as_float(x).type.dtype == pytensor.config.floatX
+    x = pt.vector("x")
+    assert util.find_inputs_and_params((w * x[:3]).sum()) == ([x], [w])
+
+
+def test_a_run_with_arguments_of_prepare_is_resumed_to_the_bit(tmp_path):
+    def trained(updates, **how):
+        w = shared([3.0, 4.0], name="w")
+        opt = Follows(sum_of_squares([w]), learning_rate=0.1, decay=0.8)
+        opt.minimize(max_updates=updates, validate_every=1, **how)
+        return w.get_value().tolist(), opt.state["w.follows.w_mean"].tolist()
+
+    trained(3, checkpoint=tmp_path)
+    assert trained(6, checkpoint=tmp_path, resume=True) == trained(6)
+
+
+def test_groups_may_have_arguments_of_prepare_of_their_own():
+    w, b = shared([3.0], name="w"), shared([1.0], name="b")
+    groups = [dict(params="w", scale=2), {}]
+    run(Follows(sum_of_squares([w, b]), decay=0.75, learning_rate=0.5, groups=groups).get_updates())
+    assert [w.get_value(), b.get_value()] == [3 - 2 * 0.5 * 0.25 * 3, 1 - 0.5 * 0.25]
+
+
+def test_an_array_may_be_an_argument_of_prepare():
+    w = shared([3.0, 1.0], name="w")
+    run(Follows(sum_of_squares([w]), learning_rate=0.5, scale=np.array([2, 0])).get_updates())
+    assert w.get_value().tolist() == [3 - 2 * 0.5 * 0.5 * 3, 1]

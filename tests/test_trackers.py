@@ -18,6 +18,7 @@ import threading
 import numpy as np
 import pandas as pd
 import pytensor
+import pytensor.tensor as pt
 import pytest
 from training import Crash, Training, records
 
@@ -415,7 +416,28 @@ def test_the_settings_of_a_run_are_those_that_were_chosen():
     opt = downhill2.build("sgd", (w**2 + b**2).sum(), groups=groups, accumulate=2)
     found = configuration(opt, fake_record(hyper={"learning_rate": 0.5}))
     chosen = {"accumulate": 2, "group0.centered": False, "group1.nesterov": True}
+    versions = {n: found.pop(n) for n in ("downhill2_version", "pytensor_version", "numpy_version", "python_version")}
+    assert versions["numpy_version"] == np.__version__
+    assert versions["pytensor_version"] == pytensor.__version__
     assert found == {"algorithm": "SGD", "parameters": 4, "learning_rate": 0.5, **chosen}
+
+
+@pytest.mark.parametrize("how", ["arrays", "Dataset", "seed drawn", "RandomState", "no data"])
+def test_the_settings_of_a_run_have_its_limits_its_batches_and_its_seed(how):
+    x, w = pt.vector("x"), pytensor.shared(1.0, name="w")
+    data, rng = [np.ones(10)], {"seed drawn": None, "RandomState": np.random.RandomState(3)}.get(how, 3)
+    train = downhill2.Dataset(data, batch_size=4, rng=3) if how == "Dataset" else data
+    loss = w**2 if how == "no data" else ((x - w) ** 2).mean()
+    opt, found = downhill2.build("sgd", loss), {}
+    note = [lambda opt, record: found.update(configuration(opt, record))]
+    limits = {"max_epochs": 2, "patience": 7, "target": 0.25, "on_nonfinite": "skip"}
+    opt.minimize(None if how == "no data" else train, batch_size=4, rng=rng, callbacks=note, **limits)
+    assert (limits | {"validate_every": 10, "restore_best": True}).items() <= found.items()
+    assert found.get("batch_size") == (None if how == "no data" else 4)
+    assert found.get("rows") == (None if how == "no data" else 10)
+    seed = found.get("seed")
+    assert seed == 3 if how in ("arrays", "Dataset") else isinstance(seed, int) == (how == "seed drawn")
+    json.dumps(found)
 
 
 def test_no_two_monitors_get_one_name():

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..catalogue import Algorithm, list_algorithms
-from ..symbolic.declared import Hyper, Setting, declared, nearest
+from ..symbolic import synonyms
+from ..symbolic.declared import Hyper, Setting, declared
 from .arguments import add_json
 from .docstrings import as_text
 from .errors import UsageError
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
 def unknown(name: str, known: Mapping[str, Algorithm]) -> str:
     """Return the line that says there is no such algorithm."""
-    return f"unknown algorithm {name!r}{nearest(name.lower(), known) or ';'} `downhill2 algorithms` lists all"
+    return synonyms.unknown_algorithm(name, known, "`downhill2 algorithms`")
 
 
 def described(algorithm: Algorithm) -> dict[str, Any]:

@@ -73,6 +73,17 @@ class Cursor:
         self.resume = 0  # of the epoch that the next call of train() takes up
         self._start: Any = None  # the generator's state before it drew the order
 
+    @property
+    def seed(self) -> int | None:
+        """What the generator that draws orders was seeded with, if one is drawn and NumPy tells."""
+        if self.shuffled is None:
+            return None
+        bits = self.rng.bit_generator  # those of a RandomState are seeded otherwise than they tell
+        seeds = bits.seed_seq if isinstance(bits, np.random.PCG64) else None
+        if not isinstance(seeds, np.random.SeedSequence) or seeds.spawn_key:
+            return None
+        return seeds.entropy if isinstance(seeds.entropy, int) else None
+
     def begin(self) -> None:
         """Begin a pass."""
         self.used = 0

@@ -85,6 +85,11 @@ class Feed(abc.ABC):
         """The rows of the latest batch in words; nothing where batches have no rows of stored data."""
         return ""
 
+    @property
+    def seed(self) -> int | None:
+        """What the order of rows was seeded with, if that is known."""
+        return self._cursor.seed
+
     def signature(self) -> dict[str, Any]:
         """What tells this data, cut into batches like this, from other data; for JSON."""
         return {"batches": self._cursor.batches, "batches an epoch": self.length}

@@ -122,7 +122,8 @@ class Slot:
     def check(self, shape: tuple[int, ...], where: str) -> None:
         """Raise ValueError unless a batch of this shape fits the input's number of dimensions and static shape."""
         if len(shape) != len(self.shape):
-            raise ValueError(f"{where}: {self.label} must have {len(self.shape)} dimensions, got shape {shape}")
+            wanted = f"{where}: {self.label} must have {len(self.shape)} dimensions, got shape {shape}"
+            raise ValueError(wanted if shape else f"{wanted}{LISTS}")
         if any(fixed not in (None, size) for fixed, size in zip(self.shape, shape, strict=True)):
             wanted = ", ".join("?" if size is None else str(size) for size in self.shape)
             raise ValueError(f"{where}: batches of {self.label} must have shape ({wanted}), got {shape}")
@@ -386,6 +387,15 @@ class SharedRows(Rows):
 def with_data(matrix: Any, data: NDArray[Any]) -> Any:
     """A compressed sparse matrix with other values, and with indices of 32 bits where they suffice."""
     return type(matrix)((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
+LISTS = "; a list of lists is read as batches: give each input as one array, np.asarray(...)"
+
+
+def lists_hint(batch: Any) -> str:
+    """What to write, where what was read as a batch looks like the rows of one input in lists of Python."""
+    looks = batch and not any(map(is_array, batch))
+    return LISTS if looks else ""
 
 
 def plural(count: int, word: str) -> str:

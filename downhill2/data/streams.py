@@ -20,7 +20,7 @@ from pytensor.graph.basic import Variable
 from .cursor import Cursor
 from .feeds import Feed, PassFeed, Transit
 from .readahead import Outcome, Pause, ReadAhead, answers
-from .sources import Batch, Slot, as_array, as_stored, first_nonfinite, is_array, is_number, plural
+from .sources import Batch, Slot, as_array, as_stored, first_nonfinite, is_array, is_number, lists_hint, plural
 from .stretches import Index, Stretch
 
 log = logging.getLogger("downhill2")
@@ -80,7 +80,7 @@ class Reader:
         wanted = [slot.name for slot in self.slots or ()]
         message = f"{where} must be a sequence of {plural(len(wanted), 'array')}, one per input {wanted}"
         if isinstance(batch, list | tuple):
-            raise ValueError(f"{message}, got {len(batch)}")
+            raise ValueError(f"{message}, got {len(batch)}{lists_hint(batch)}")
         raise TypeError(f"{message}, got {type(batch).__name__}")
 
     def _weight(self, arrays: Sequence[Any], where: str) -> float:

@@ -16,7 +16,7 @@ from ..compiling.garbage import uncollected
 from ..compiling.jax_step import DeviceStep
 from ..dataset import Dataset
 from ..running.functions import Best, Compiled, averages, compiled, mode
-from ..symbolic import graph, pipeline
+from ..symbolic import graph, pipeline, synonyms
 from ..symbolic.accumulation import Accumulate
 from ..symbolic.graph import Variable
 from ..symbolic.layout import Layout
@@ -54,11 +54,16 @@ class Fit:
         self.given: dict[str, float] = {}  # hyperparameters as they were given to the latest run
         self.left: dict[str, float] = {}  # and as it left them
         self.data: dict[str, Any] = {}  # what a checkpoint of it tells of its training data
+        self.noted: dict[str, Any] = {}  # its settings, for trackers
         self.busy: Callable[[str], AbstractContextManager[Any]] = nullcontext  # tells people what takes its time
         self._functions: dict[tuple[Any, ...], Compiled] = {}
         self._packs: dict[tuple[Variable, ...], Any] = {}
         self._apart: dict[Variable, Variable] = {}  # generators, and the copies that evaluations draw from
         self._optional: set[str] | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        """Raise TypeError: `opt.fit(train)` is how other packages begin a run."""
+        raise TypeError(f"fit must not be called{synonyms.method('fit')}")
 
     # -- expressions
 

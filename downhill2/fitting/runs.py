@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import climate
 from ..dataset import Feed
 from ..running.history import History
 from ..running.loop import Limits, Pair, Run
@@ -20,7 +21,9 @@ from ..symbolic.problem import Pairs
 from .fit import Fit
 from .persistence import Persistent
 from .session import Session
-from .settings import NAMES, Feeding, Settings, evaluated_monitors
+from .settings import BESIDE_RUN, Feeding, Settings, evaluated_monitors
+
+logger = climate.get_logger("downhill2")
 
 if TYPE_CHECKING:
     from ..reporting.progress import Display
@@ -277,14 +280,14 @@ class Runs(Persistent):
         if must_end:
             settings.check_end()
         settings.monitors(fit.problem, fit.monitors)
-        parsed = self.rule.hyper.parse(rest, NAMES)
+        parsed = self.rule.hyper.parse(rest, BESIDE_RUN)
         dataset, valid_dataset = settings.feeding.datasets(train, valid)
         data = dataset.bind(fit.problem.inputs)
         valid_data = data if valid_dataset is dataset else valid_dataset.bind(fit.problem.inputs)
         settings.calls.check(data)
         self._check_reach(parsed)
         with self.rule.hyper.tried(parsed), fit.tried(settings.backend):
-            self._check_schedules(settings, data)
+            self._look_ahead(settings, data)
             fit.check()
             monitors = settings.monitors(fit.problem, fit.monitors)  # of hyperparameters as they are now
             display = self._display(settings, must_end)
@@ -322,14 +325,15 @@ class Runs(Persistent):
                 "call opt.stop and return"
             )
 
-    def _check_schedules(self, settings: Settings, data: Feed) -> None:
-        """Raise if a schedule leaves its hyperparameter's range before the limits end the run."""
+    def _look_ahead(self, settings: Settings, data: Feed) -> None:
+        """Raise if a schedule leaves its hyperparameter's range before the limits end the run; log a doubtful limit."""
         per_epoch = None if data.length is None else math.ceil(data.length / self.rule.hyper["accumulate"])
         updates, epochs = _reach(settings.limits, per_epoch)
         if settings.saving.resume not in (True, "auto"):  # limits of a run that goes on count from its start
             updates += self.rule.context.clock.get_value()
             epochs += self.rule.context.epochs.get_value()
         self.rule.hyper.check_schedules(updates, epochs)
+        _log_if_epochs_are_meant(settings.limits, per_epoch)
 
     def _display(self, settings: Settings, must_end: bool) -> Display | None:
         """Return what shows the run, if it is to be shown: by default, one that nobody goes through epoch by epoch."""
@@ -346,6 +350,19 @@ class Runs(Persistent):
             for v in graph.explicit_inputs([variable]):
                 if v not in self.fit.problem.inputs:
                     raise ValueError(f"{name} must depend on shared variables or inputs of the loss, got {v}")
+
+
+def _log_if_epochs_are_meant(limits: Limits, per_epoch: int | None) -> None:
+    """Log that `max_updates` counts updates where it ends a run before its first validation, as old scripts may do."""
+    most, every = limits.max_updates, limits.validate_every
+    if per_epoch is None or per_epoch == 1 or most is None or limits.max_epochs is not None or every is None:
+        return
+    if most < every * per_epoch:
+        logger.info(
+            "max_updates=%d counts updates, of which an epoch has %d; where it counted epochs, as in downhill, write "
+            "max_epochs=%d",
+            *(most, per_epoch, most),
+        )
 
 
 def _reach(limits: Limits, per_epoch: int | None, most: int = 1000) -> tuple[np.ndarray, np.ndarray]:

@@ -78,7 +78,7 @@ class Session:
         self._epochs = graph.cell(fit.rule.context.epochs)
         self._archive = Archive(fit, settings, train, self._best, history, self._monitors.values())
         # not before: a run that is refused leaves those of the one before
-        fit.best, fit.data = self._best, train.signature()
+        fit.best, fit.data, fit.noted = self._best, train.signature(), settings.noted(train)
         fit.busy = nullcontext if display is None else display.busy
 
     def run(self) -> Run:

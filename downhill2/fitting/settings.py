@@ -156,6 +156,15 @@ class Settings:
         on_signal = _on_signal(given.pop("on_signal", "auto"), callbacks)
         return cls(limits, feeding, guard, saving, *valid, callbacks, backend, calls, progress, on_signal)
 
+    def noted(self, train: Feed) -> dict[str, Any]:
+        """Return what a run on these data is told by, but for None: numbers, words and what stands for other things."""
+        parts = (self.limits, self.guard, self.saving, self.calls)
+        found = {f.name: getattr(part, f.name) for part in parts for f in dataclasses.fields(part)}
+        found |= {"batch_size": train.size or None, "seed": train.seed, "backend": self.backend}
+        found |= {n.replace(" ", "_"): v for n, v in train.signature().items() if n != "rows a batch"}
+        plain = (bool, int, float, str)
+        return {n: v if isinstance(v, plain) else str(v) for n, v in found.items() if v is not None}
+
     def check_end(self) -> None:
         """Raise ValueError if nothing can end the run."""
         if self.limits.endless:
@@ -199,7 +208,8 @@ def _callbacks(given: Any) -> tuple[Callable[[Any, Record], None], ...]:
         if isinstance(f, type):
             raise TypeError(f"callbacks must be functions or objects, got the class {f.__name__}; call it to make one")
         if not callable(f):
-            raise TypeError(f"callbacks must be functions of an optimizer and a Record, got {f!r}")
+            hint = "; its on_epoch_end is the function to give" if hasattr(f, "on_epoch_end") else ""
+            raise TypeError(f"callbacks must be functions of an optimizer and a Record, got {f!r}{hint}")
     return callbacks
 
 
@@ -219,3 +229,13 @@ def _check_reported(monitor: str, reported: Mapping[str, Mapping[str, Variable]]
 
 OTHERS = ("valid_loss", "valid_monitors", "callbacks", "backend", "progress", "on_signal")
 NAMES = (*(f.name for kind in KINDS for f in dataclasses.fields(kind)), *OTHERS)
+
+_OF_RUN = dict.fromkeys(("train", "valid", *NAMES), "is an option of a run; give it to minimize or iterate")
+_OF_BUILD = dict.fromkeys(
+    ("algo", "loss", "params", "inputs", "updates", "monitors", "monitor_gradients", "groups"),
+    "is part of what is optimized; give it to build or downhill2.minimize",
+)
+# where keywords that are no hyperparameters belong, for a call of `build`, of a run, and of `get_updates`
+BESIDE_BUILD = dict.fromkeys(_OF_BUILD, "") | _OF_RUN
+BESIDE_RUN = dict.fromkeys(_OF_RUN, "") | _OF_BUILD
+BESIDE_UPDATES = _OF_RUN | _OF_BUILD

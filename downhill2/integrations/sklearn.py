@@ -12,7 +12,8 @@ import pytensor.tensor as pt
 from numpy.typing import NDArray
 
 from ..extras import need
-from ..fitting.settings import NAMES
+from ..fitting.settings import BESIDE_RUN, NAMES
+from ..optimizer import build
 from ..symbolic import graph
 from .networks import Model, Pool
 
@@ -34,6 +35,10 @@ OTHERWISE = {
     "rng": "give random_state",
     "valid_loss": "model returns the one loss there is",
     "valid_monitors": "model returns what there is to evaluate",
+    **dict.fromkeys(("train", "valid"), "fit takes the data"),
+    **dict.fromkeys(
+        ("loss", "params", "inputs", "updates", "monitors", "monitor_gradients"), "model returns what is minimized"
+    ),
 }
 
 POOL = Pool(8)
@@ -227,8 +232,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
         KeyboardInterrupt
             At Ctrl-C, when training has ended.
         """
-        self._check()
         self.__dict__.pop("params_", None)  # of a fit before; whoever fails here is not fitted
+        self._check()
         X, y = validate_data(self, X, y, y_numeric=not _classifies(self), multi_output=not _classifies(self))
         targets = self._encoded(y)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
@@ -255,6 +260,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
         for name in self._settings:
             if name in OTHERWISE:
                 raise TypeError(f"{name} is no setting of Estimator; {OTHERWISE[name]}")
+        hyper = {n: v for n, v in self._settings.items() if n not in (*OF_BUILD, *NAMES)}
+        build(self._settings.get("algo", "rmsprop"), None).hyper.parse(hyper, BESIDE_RUN)
 
     def _encoded(self, y: NDArray[Any]) -> NDArray[Any]:
         """Return indices of classes, or a matrix of one column per output; and take note of what y is."""

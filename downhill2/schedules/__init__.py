@@ -19,6 +19,7 @@ from .base import Constant, Function, Product, Schedule
 from .formulas import (
     Cosine,
     CosineRestarts,
+    CosineWave,
     Cyclic,
     Exponential,
     InverseTime,
@@ -35,6 +36,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "CosineRestarts",
+    "CosineWave",
     "Cyclic",
     "Exponential",
     "Function",

@@ -184,7 +184,8 @@ class Cosine(Single):
     """From `start` to `end` along half a cosine wave of `length`, and then `end`.
 
     Equal to ``optax.cosine_decay_schedule``, whose `alpha` is ``end / start``, and within its length to
-    ``torch.optim.lr_scheduler.CosineAnnealingLR``, which goes up again. arXiv:1608.03983, eq. (5).
+    ``torch.optim.lr_scheduler.CosineAnnealingLR``, which then goes up again, as `CosineWave` does. arXiv:1608.03983,
+    eq. (5).
     """
 
     start: float
@@ -197,6 +198,26 @@ class Cosine(Single):
 
     def value(self, t: Any) -> Any:
         return self.end + (self.start - self.end) * half_cosine(fraction(t, self.length))
+
+
+@dataclass(frozen=True)
+class CosineWave(Single):
+    """From `start` to `end` along half a cosine wave of `length`, back to `start` along the other, again and again.
+
+    Equal to ``torch.optim.lr_scheduler.CosineAnnealingLR``, whose `T_max` is `length`. `Cosine` stays at `end`, and
+    `CosineRestarts` jumps back to `start`.
+    """
+
+    start: float
+    length: float
+    end: float = 0.0
+
+    def check(self) -> None:
+        finite(start=self.start, end=self.end)
+        positive(length=self.length)
+
+    def value(self, t: Any) -> Any:
+        return self.end + (self.start - self.end) * half_cosine(t / self.length)
 
 
 @dataclass(frozen=True)

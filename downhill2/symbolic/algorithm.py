@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from . import synonyms
 from .graph import Variable
 from .groups import Groups
 from .hyper import Hyper, Setting, declared
 from .layout import Layout, Values
-from .legacy import PairRule
+from .legacy import PairRule, declare_arguments, passed_on
 from .registry import registry
 from .rule import DECLARED, Context, Rule
 from .stages import SETTINGS, WITH_STATE
@@ -110,30 +111,63 @@ class Algorithm(Rule, metaclass=AlgorithmType):
         _check_names(cls)
         if "_get_updates_for" in vars(cls):
             cls.owns_rate = True
+        if "_prepare" in vars(cls):
+            declare_arguments(cls)
         registry.add(cls)
 
     def __init__(self, groups: Sequence[Mapping[str, Any]] = (), **hyper: Any) -> None:
-        pairs: Callable[..., Any] | None = getattr(self, "_get_updates_for", None)
-        if pairs is None and not hasattr(self, "direction"):
-            raise TypeError(f"{type(self).__name__} must define direction(param, grad, **state)")
+        self._check_methods()
         super().__init__(Context(type(self)))
-        self.hyper.assign(self.hyper.parse(hyper, registry.arguments))
+        self.hyper.assign(self.hyper.parse(hyper, registry.elsewhere))
         self._groups = Groups(groups, self.context, self._of_group)
-        self._pairs = pairs and PairRule(pairs, type(self).__name__.lower(), self.context)
+        self._pairs = PairRule(self) if hasattr(self, "_get_updates_for") else None
+
+    def _check_methods(self) -> None:
+        """Raise TypeError if the class does not state its equation."""
+        name, is_old = type(self).__name__, hasattr(self, "_get_updates_for")
+        if not is_old and not hasattr(self, "direction"):
+            raise TypeError(f"{name} must define direction(param, grad, **state)")
+        if not is_old and type(self)._prepare is not Algorithm._prepare:
+            raise TypeError(
+                f"{name} must define _get_updates_for beside _prepare, or declare numbers as downhill2.Hyper"
+            )
+
+    def _prepare(self, **passed: Any) -> None:
+        """Take what `_prepare` of a subclass written for downhill passes on; its `self` has it as attributes."""
+        owner = next(c for c in self.__class__.__mro__ if getattr(c, "_prepare", None) is Algorithm._prepare)
+        for name, value in passed_on(owner, self, passed):
+            setattr(self, name, value)
 
     def __getattr__(self, name: str) -> Any:
         """Say what an algorithm lacks that an optimizer has."""
-        kind = type(self).__name__
+        kind, pairs = type(self).__name__, vars(self).get("_pairs")
+        if pairs is not None and name in vars(pairs.myself):
+            return vars(pairs.myself)[name]
         if hasattr(type(self), name):  # a property that raised AttributeError, which says more
             return super().__getattribute__(name)
         if name in registry.members:
             raise AttributeError(f"{kind} needs a loss for {name!r}; make an optimizer by {kind}(loss, ...) or build")
-        raise AttributeError(f"{kind!r} object has no attribute {name!r}")
+        raise AttributeError(f"{kind!r} object has no attribute {name!r}{synonyms.method(name)}", name=name, obj=self)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if "_pairs" in vars(self):
             check_attribute(self, name, self)
         super().__setattr__(name, value)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{n}={value!r}' for n, value in self.hyper.chosen().items())})"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Raise TypeError: other packages call what they take as an optimizer."""
+        raise TypeError(
+            f"{type(self).__name__} must not be called; where a package calls its optimizer with gradients, "
+            f"write downhill2.updates({self.as_settings()})"
+        )
+
+    def as_settings(self) -> str:
+        """Return what says the same in a call of `build`."""
+        given = {"algo": type(self).__name__.lower()} | self.hyper.chosen()
+        return ", ".join(f"{n}={value!r}" for n, value in given.items())
 
     @classmethod
     def with_defaults(cls) -> Algorithm:
@@ -147,7 +181,7 @@ class Algorithm(Rule, metaclass=AlgorithmType):
         if isinstance(algo, Algorithm):
             if not isinstance(type(algo), AlgorithmType) or algo.groups:
                 raise ValueError(f"algo of a group must be an algorithm without a loss or groups, got {algo!r}")
-            algo.hyper.assign(algo.hyper.parse(settings))
+            algo.hyper.assign(algo.hyper.parse(settings, registry.elsewhere))
             return algo
         made: Rule = algorithm(type(self) if algo is None else algo)(**settings)
         return made
@@ -215,7 +249,8 @@ def algorithm(algo: Any) -> Any:
         return algo
     if isinstance(algo, str):
         return registry.find(algo)
-    raise TypeError(f"algo must be a name or a subclass of Optimizer, got {algo!r}")
+    hint = f"; write {getattr(algo, 'rule', algo).as_settings()}" if isinstance(algo, Algorithm) else ""
+    raise TypeError(f"algo must be a name or a subclass of Optimizer, got {algo!r}{hint}")
 
 
 def check_attribute(owner: object, name: str, rule: Algorithm) -> None:

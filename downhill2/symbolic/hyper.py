@@ -6,13 +6,14 @@ import contextlib
 import numbers
 import sys
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from . import graph
+from . import graph, synonyms
 from .declared import Hyper, Setting, declared, nearest
 from .graph import Variable
 from .options import expanded
@@ -107,7 +108,7 @@ class Hyperparameters(Mapping[str, Any]):
         if symbol in hyper._settings:
             return hyper._settings[symbol]
         if symbol not in hyper._given:
-            raise KeyError(f"{self.owner.__name__} has no hyperparameter {name!r}{nearest(name, self)}")
+            raise KeyError(synonyms.keyword(self.owner.__name__, name, list(self), {}))
         return graph.evaluate(hyper.variable(symbol))
 
     def __repr__(self) -> str:
@@ -191,6 +192,11 @@ class Hyperparameters(Mapping[str, Any]):
             return self._version
         return self._version + sum(group.version for group in self.groups.values())
 
+    def chosen(self) -> dict[str, Any]:
+        """Return what callers gave, under a name that takes it: numbers as they are now, else what was given."""
+        given = {n: g.source if g.number is None else g.number for n, g in self._given.items()} | self._settings
+        return {d.names[0]: given[n] for n, d in self.declared.items() if n in self.explicit}
+
     def structure(self) -> tuple[Any, ...]:
         """Return what of the present values shapes the graph: equal structures share compiled functions."""
         own = self.own
@@ -238,18 +244,19 @@ class Hyperparameters(Mapping[str, Any]):
 
     # -- giving values
 
-    def parse(self, given: Mapping[str, Any], also: Iterable[str] = ()) -> Parsed:
+    def parse(self, given: Mapping[str, Any], elsewhere: Mapping[str, str] = MappingProxyType({})) -> Parsed:
         """Check values by any of their names, changing nothing; what comes back is for `assign`.
+
+        What is no hyperparameter may belong `elsewhere`: see `synonyms.keyword`.
 
         Raises
         ------
         TypeError
-            For an unknown name (`also` names the settings of a run), a wrong kind, or one hyperparameter
-            given under two names.
+            For an unknown name, a wrong kind, or one hyperparameter given under two names.
         ValueError
             For a number out of range, or a preset that the algorithm does not have.
         """
-        explicit = self._read({n: v for n, v in given.items() if n != "preset"}, also)
+        explicit = self._read({n: v for n, v in given.items() if n != "preset"}, elsewhere)
         name = given.get("preset")
         values: dict[str, Any] = {}
         if name is not None:
@@ -257,15 +264,13 @@ class Hyperparameters(Mapping[str, Any]):
             values = {n: v for n, v in of_preset.items() if n not in self.explicit}
         return Parsed(values | explicit, explicit, name)
 
-    def _read(self, given: Mapping[str, Any], also: Iterable[str] = ()) -> dict[str, Any]:
+    def _read(self, given: Mapping[str, Any], elsewhere: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
         names = {n: d for d in self.declared.values() for n in d.names}
         out: dict[str, Any] = {}
         pairs = list(expanded(names, given))
         for name, value in pairs:
             if name not in names:
-                known = [*names, "preset", *also]
-                hint = "; give it to iterate or minimize" if name in also else nearest(name, known)
-                raise TypeError(f"{self.owner.__name__} has no hyperparameter {name!r}{hint}")
+                raise TypeError(synonyms.keyword(self.owner.__name__, name, names, elsewhere))
             d = names[name]
             if d.symbol in out:
                 first = next(n for n, _ in pairs if n in d.names)

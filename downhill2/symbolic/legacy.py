@@ -1,41 +1,106 @@
-"""Rules written for downhill: `_get_updates_for(param, grad)` yields pairs; that of `param` is its step."""
+"""Rules written for downhill: `_get_updates_for(param, grad)` yields pairs; that of `param` is its step or new value.
+
+Their hyperparameters are the arguments of `_prepare`, which sets attributes.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+import inspect
+from collections.abc import Iterator
 from functools import partial
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
 
 from . import graph
+from .declared import Hyper, Setting, declared
 from .graph import Variable
+from .hyper import Hyperparameters
 from .layout import Layout, Values
-from .rule import Context
+from .rule import Rule
 
-PairsOf = Callable[[Variable, Variable], Iterable[tuple[Variable, Variable]]]
+OF_ITERATE = ("learning_rate", "momentum", "nesterov", "max_gradient_norm", "max_gradient_elem")
+"""What downhill's `iterate` took for itself, whatever `_prepare` took."""
+
+
+class Argument(Setting):
+    """An argument of `_prepare`: any value, as it was given."""
+
+    def __init__(self, keyword: str, symbol: str, default: Any) -> None:
+        super().__init__(default, object)
+        self.keyword, self.symbol = keyword, symbol
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.keyword,)
+
+    def check(self, name: str, value: Any) -> Any:
+        """Return `value`; an array as a constant, since settings are compared."""
+        value = value.item() if isinstance(value, np.generic) else value
+        return pt.constant(value) if isinstance(value, np.ndarray) else value
+
+    def plain(self, value: Any) -> Any:
+        """Return what a checkpoint has for a value, as JSON takes it."""
+        return value if isinstance(value, bool | int | float | str | None) else repr(value)
+
+
+def declare_arguments(cls: type) -> None:
+    """Declare the arguments of a class's own `_prepare`; they win over settings of the package with their names."""
+    _, *parameters = inspect.signature(vars(cls)["_prepare"]).parameters.values()
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    if named == parameters:  # none of those of its parents goes through
+        for symbol in declared(cls, Argument):
+            setattr(cls, symbol, None)
+    for p in named:
+        if p.name not in OF_ITERATE:
+            is_taken = not isinstance(getattr(cls, p.name, None), Argument | None)
+            symbol = f"{cls.__name__.lower()}_{p.name}" if is_taken else p.name
+            setattr(cls, symbol, Argument(p.name, symbol, p.default))
+
+
+class Myself:
+    """The `self` of methods written for downhill: it keeps what they set, and all else is the optimizer's.
+
+    So an attribute of theirs may have the name of a hyperparameter of the package.
+    """
+
+    def __init__(self, rule: Rule) -> None:
+        vars(self)["_rule"] = rule
+
+    @property  # type: ignore[misc]  # `super()` in their methods asks for it
+    def __class__(self) -> Any:
+        return type(self._rule)
+
+    def __getattr__(self, name: str) -> Any:
+        found = inspect.getattr_static(type(self._rule), name, None)
+        return found.__get__(self) if isinstance(found, FunctionType | property) else getattr(self._rule, name)
 
 
 class PairRule:
-    """Runs such a method once per parameter, on a stand-in for the gradient.
+    """Runs `_get_updates_for` once per parameter, on a stand-in for the gradient.
 
-    The method makes its state anew at each call, so its expressions are kept, and each use puts the gradient
-    of that use in the place of the stand-in.
+    The method makes its state anew at each call, so its expressions are kept while the arguments of `_prepare` stay,
+    and each use puts the gradient of that use in the place of the stand-in.
 
     Parameters
     ----------
-    pairs_of : callable
-        The method.
-    kind : str
-        What its state is called by.
-    context : Context
-        Takes the state in.
+    rule : Rule
+        Has the method.
     """
 
-    def __init__(self, pairs_of: PairsOf, kind: str, context: Context) -> None:
-        self._pairs_of, self._kind, self._context = pairs_of, kind, context
+    def __init__(self, rule: Rule) -> None:
+        self._rule, self._kind = rule, type(rule).__name__.lower()
+        self._prepared: dict[str, Any] | None = None
+        self._yields_values: bool | None = None
         self._made: dict[Variable, tuple[Variable, dict[Variable, Variable]]] = {}
+        self.myself: Any = Myself(rule)
 
     def apply(self, layout: Layout, grads: Values) -> tuple[Values, dict[Variable, Variable]]:
         """Return the step of each parameter and the new values of state."""
+        self._prepare()
         steps, new = Values(), {}
         for bundle in layout.singles:
             [param], [label] = bundle.params, bundle.names
@@ -50,13 +115,60 @@ class PairRule:
             new.update(placed)
         return steps, new
 
+    def _prepare(self) -> None:
+        """Have the arguments of `_prepare` turned into attributes, if they are not those of last time."""
+        hyper = self._rule.hyper
+        arguments = declared(type(self._rule), Argument).items()
+        given = {d.keyword: hyper[n] for n, d in arguments if hyper[n] is not d.default}
+        if given != self._prepared:
+            self.myself, self._made = Myself(self._rule), {}
+            self.myself._prepare(**given)
+            self._prepared = given
+
     def _make(self, param: Variable, label: str, grad: Variable) -> tuple[Variable, dict[Variable, Variable]]:
         stand_in = grad.type(name=f"gradient of {label}")
-        pairs = dict(self._pairs_of(param, stand_in))
+        pairs = dict(self.myself._get_updates_for(param, stand_in))
         if param not in pairs:
             raise TypeError(f"_get_updates_for must yield a pair for its parameter, got none for {label!r}")
+        if self._yields_values is None:
+            self._yields_values = is_new_value(pairs[param], param, stand_in)
+        if self._yields_values:
+            pairs[param] = param - pairs[param]
         state = [v for v in pairs if v is not param]
-        for variable, symbol in zip(state, graph.labels(state), strict=True):
-            first = partial(copy.deepcopy, variable.get_value())
-            self._context.store.adopt(f"{label}.{self._kind}.{symbol}", variable, first)
-        return stand_in, pairs
+        kept = {v: self._kept(f"{label}.{self._kind}.{n}", v) for v, n in zip(state, graph.labels(state), strict=True)}
+        values = graph.replaced(list(pairs.values()), {v: old for v, old in kept.items() if v is not old})
+        return stand_in, {kept.get(v, v): new for v, new in zip(pairs, values, strict=True)}
+
+    def _kept(self, name: str, variable: Variable) -> Variable:
+        """Return the state of that name if there is one such, for other arguments of `_prepare`; else the new one."""
+        store, first = self._rule.context.store, partial(copy.deepcopy, variable.get_value())
+        known = store.variables.get(name)
+        kept = variable if known is None or known.type != variable.type else known
+        store.adopt(name, kept, first)
+        return kept
+
+
+def is_new_value(yielded: Variable, param: Variable, grad: Variable) -> bool:
+    """Whether what a rule yields for its parameter is the new value, as in downhill 0.2, and not the step, as in 0.4.
+
+    A new value follows the parameter where that moves and the gradient stays. Steps hardly do.
+    """
+    if param not in graph.leaves([yielded]):
+        return False
+    like = param.get_value(borrow=True)
+
+    def at(value: float) -> Variable:
+        point = {param: pt.constant(np.full_like(like, value)), grad: pt.constant(np.ones(like.shape, grad.type.dtype))}
+        [out] = graph.replaced([yielded], point)
+        return out
+
+    return bool(graph.evaluate(pt.max(at(0.75) - at(0.5))) > 0.125)
+
+
+def passed_on(owner: type, rule: Rule, given: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the attributes that `_prepare` of the class `owner` of the package would set: expressions, or settings."""
+    hyper = Hyperparameters(owner, rule.hyper.count, rule.hyper.epochs)
+    for symbol, value in hyper.parse(given).items():
+        if isinstance(hyper.declared[symbol], Hyper):
+            value = pt.constant(np.asarray(value.number)) if value.variable is None else value.variable
+        yield symbol, value

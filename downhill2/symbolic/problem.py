@@ -152,7 +152,9 @@ def check_params(params: Any) -> list[Variable]:
 def check_loss(name: str, loss: Any) -> Variable:
     """Return `loss` if it is a scalar floating-point expression, or raise an error that calls it `name`."""
     if not graph.is_tensor(loss):
-        raise TypeError(f"{name} must be a PyTensor expression, got {loss!r} of type {type(loss).__name__}")
+        gradients = "; for gradients, as PyMC gives them, write downhill2.updates(algo=...)"
+        hint = gradients if isinstance(loss, list | tuple) else ""
+        raise TypeError(f"{name} must be a PyTensor expression, got {loss!r} of type {type(loss).__name__}{hint}")
     if loss.type.ndim:
         kind = {1: "a vector", 2: "a matrix"}.get(loss.type.ndim, "a tensor")
         shape = graph.describe(loss).partition("(")[2].partition(")")[0]

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from .declared import nearest
+from . import synonyms
 
 logger = logging.getLogger("downhill2")
 
@@ -22,6 +22,8 @@ class Registry:
         Makes an optimizer of an algorithm, a loss and further arguments. The room that has optimizers puts it here.
     arguments : dict of str to str
         Arguments of optimizers and runs, which no hyperparameter may have as its name, and what takes each.
+    elsewhere : dict of str to str
+        Keywords of `build` and of runs that are no hyperparameters, and where they belong; see `synonyms.keyword`.
     members : frozenset of str
         Names that every optimizer has, which no algorithm may declare.
     """
@@ -30,6 +32,7 @@ class Registry:
         self.algorithms: dict[str, Any] = {}
         self.optimizer: Callable[..., Any] = _no_optimizer
         self.arguments: dict[str, str] = {}
+        self.elsewhere: dict[str, str] = {}
         self.members: frozenset[str] = frozenset()
 
     def add(self, cls: type) -> None:
@@ -50,8 +53,7 @@ class Registry:
         """
         found = self.algorithms.get(name.lower())
         if found is None:
-            hint = nearest(name.lower(), self.algorithms) or ";"
-            raise ValueError(f"unknown algorithm {name!r}{hint} downhill2.list_algorithms() lists all")
+            raise ValueError(synonyms.unknown_algorithm(name, self.algorithms, "downhill2.list_algorithms()"))
         return found
 
 

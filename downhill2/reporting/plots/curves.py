@@ -28,7 +28,7 @@ def learning_curves(
     smooth: float = 0.0,
     rate: Any = None,
 ) -> Any:
-    """Draw a monitor in training and validation, with its best value, and the learning rate below.
+    """Draw a monitor in training and validation, a star where the loss was best, and the learning rate below.
 
     Parameters
     ----------
@@ -114,7 +114,8 @@ def _draw_monitor(ax: Any, curves: Mapping[str, list[Curves]], monitor: str, smo
     for i, (name, several) in enumerate(curves.items()):
         lines = {kind: series for kind, series in _lines(several, monitor).items() if any(s.x.size for s in series)}
         best = several[0].best(monitor) if len(several) == 1 else None
-        labels = _labels(canvas.label(name), list(lines), len(several), best, alone)
+        found = best and ("best" if monitor == "loss" else "at the best loss", best[1])
+        labels = _labels(canvas.label(name), list(lines), len(several), found, alone)
         for kind, series in lines.items():
             style = {**canvas.style(list(KINDS).index(kind) if alone else i), **KINDS[kind]}
             if alone and kind == "training":
@@ -134,7 +135,7 @@ def _lines(several: Sequence[Curves], monitor: str) -> dict[str, list[Series]]:
 def _labels(name: str, kinds: list[str], seeds: int, best: Any, alone: bool) -> dict[str, str]:
     """Return what the legend says of the lines of a run: of several, one has the name, and lines tell the kind."""
     count = f", {seeds} seeds" if seeds > 1 else ""
-    value = f"best, {best[1]:.4g}" if best else ""
+    value = f"{best[0]}, {best[1]:.4g}" if best else ""
     if alone:
         return {**{kind: f"{name}: {kind}{count}".removeprefix(": ") for kind in kinds}, "best": value}
     return {kind: f"{name}{count}{', ' if best else ''}{value.replace(',', '')}" for kind in kinds[-1:]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import platform
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 from ...running.history import History, latest_run
 from ...running.loop import Record
 from ..choices import choices
+from ..environment import version_of
 
 logger = logging.getLogger("downhill2")
 
@@ -94,9 +96,12 @@ def checked_config(config: Any) -> dict[str, Any]:
 
 
 def configuration(opt: Any, record: Record) -> dict[str, Any]:
-    """Return what a run is: the algorithm, the size of its parameters, its numbers and the choices that were made."""
+    """Return what a run is: algorithm, size of its parameters, hyperparameters, settings of the run, versions."""
     size = sum(p.get_value(borrow=True).size for p in opt.params)
-    return {"algorithm": type(opt.rule).__name__, "parameters": size, **choices(opt.hyper), **record.hyper}
+    versions = {f"{package}_version": version_of(package) for package in ("downhill2", "pytensor", "numpy")}
+    python = {"python_version": platform.python_version()}
+    known = {"algorithm": type(opt.rule).__name__, "parameters": size, **opt.fit.noted, **versions, **python}
+    return {**known, **choices(opt.hyper), **record.hyper}
 
 
 def written_before(history: History) -> History:
