@@ -12,6 +12,8 @@ from algorithms import CASES, MOVES, QUIET, TYPICAL
 from cases import Case, inverse
 from oracles import GOLDENS, SHAPES, STEPS, inputs, join, split
 from oracles.driven import Driven, hessian
+from pytensor.scalar import Cast, Mul, Pow, Sqr
+from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.shape import Shape, Shape_i
 
 from downhill2.base import Optimizer
@@ -200,6 +202,17 @@ def dtypes(variables):
     return {t.dtype for t in types if 0 not in t.shape and any(n != 1 for n in t.shape)}
 
 
+def is_wide_on_purpose(v):
+    """Whether `v` is the factor or product in float64 of a norm, of which the loop that makes it keeps none."""
+    op = v.owner and v.owner.op
+    if not isinstance(op, Elemwise):
+        return False
+    if isinstance(op.scalar_op, Cast):
+        return op.scalar_op.o_type.dtype == "float64" and dtypes(v.owner.inputs) == {"float32"}
+    tensors = [i for i in v.owner.inputs if dtypes([i])]
+    return isinstance(op.scalar_op, Mul | Pow | Sqr) and all(map(is_wide_on_purpose, tensors))
+
+
 @pytest.mark.parametrize(
     ("case", "transform"),
     [pytest.param(case, {}, id=str(case)) for case in TYPICAL.values()]
@@ -210,7 +223,8 @@ def test_no_tensor_of_an_update_is_wider_than_its_parameter(case, transform, flo
     with pytensor.config.change_flags(floatX=floatx):
         changed = replace(case, settings={**case.settings, **transform})
         driven = drive(changed, dtype="float32", static=False, packed=packed)
-        assert dtypes(computed(new for _, new in driven.updates)) == {"float32"}
+        found = computed(new for _, new in driven.updates)
+        assert dtypes(v for v in found if not is_wide_on_purpose(v)) == {"float32"}
 
 
 @every_algorithm
