@@ -156,7 +156,8 @@ class Faults:
         progress.rollbacks += returns
         logger.warning("%s; %s", error, "stopping" if ends else f"going on{_rate(factor)}")
         told = f"{_event(policy, target)} after update {progress.updates}{_rate(factor)}"
-        note(", ".join([told, *(f"{n} is {x}" for n, x in numbers.items()), *restarted]))
+        why = numbers and ": " + ", ".join(f"{n} is {x}" for n, x in numbers.items())
+        note(", ".join([f"{told}{why or ''}", *restarted]))
         return "non-finite" if ends else None
 
     def _variables(self) -> dict[str, tuple[str, Variable]]:
