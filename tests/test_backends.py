@@ -444,7 +444,15 @@ def halves(parameter="float32", inputs="float16", rows=8):
 
 def fit(loss, w, inputs, data, **settings):
     return downhill2.minimize(
-        loss, data, params=[w], inputs=inputs, algo="adam", learning_rate=0.1, max_updates=5, validate_every=2, **settings
+        loss,
+        data,
+        params=[w],
+        inputs=inputs,
+        algo="adam",
+        learning_rate=0.1,
+        max_updates=5,
+        validate_every=2,
+        **settings,
     )
 
 
@@ -465,7 +473,8 @@ def test_what_a_loss_computes_in_half_precision_is_computed_in_single_precision(
     loss, w, inputs, data = halves()
     x, y = inputs
     half = ((x * w.astype("float16")).sum(axis=1) - y) ** 2
-    assert (mean := half.mean()).type.dtype == "float16"
+    mean = half.mean()
+    assert mean.type.dtype == "float16"
     fit(mean, w, inputs, data)
     found = w.get_value()
     w.set_value(np.zeros(3, "f4"))
@@ -485,7 +494,7 @@ def test_parameters_in_half_precision_are_refused_by_name_before_anything_is_com
 def test_shared_data_and_draws_in_half_precision_are_refused():
     loss, w, inputs, data = halves()
     shared = [pytensor.shared(d, name=f"data{i}") for i, d in enumerate(data)]
-    with pytest.raises(TypeError, match="got 'data[01]' of shape"):
+    with pytest.raises(TypeError, match=r"got 'data[01]' of shape"):
         fit(loss, w, inputs, shared, batch_size=4)
     rng = pt.random.shared_rng(np.random.default_rng(0))
     with pytest.raises(TypeError, match="operations must make float32 or float64 for Numba"):

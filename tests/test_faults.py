@@ -720,14 +720,14 @@ def test_a_run_that_stops_at_a_hyperparameter_says_so_in_its_record():
 def test_a_shared_variable_that_becomes_nan_is_named_with_its_own_name():
     rate = pytensor.shared(0.1, name="rate")
     _, opt = of_one_parameter(learning_rate=rate)
-    with pytest.raises(NonFiniteError, match="'learning_rate' .* from the shared variable 'rate'"):
+    with pytest.raises(NonFiniteError, match=r"'learning_rate' .* from the shared variable 'rate'"):
         opt.minimize(max_epochs=9, validate_every=None, callbacks=[lambda o, r: rate.set_value(NAN)])
 
 
 def test_a_number_that_is_written_past_the_checks_is_named():
     _, opt = of_one_parameter(learning_rate=0.1)
     opt.learning_rate.set_value(NAN)
-    with pytest.raises(NonFiniteError, match="'learning_rate' .* from a number"):
+    with pytest.raises(NonFiniteError, match=r"'learning_rate' .* from a number"):
         opt.minimize(max_updates=1, validate_every=None)
 
 
