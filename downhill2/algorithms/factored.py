@@ -261,4 +261,4 @@ class Adafactor(Optimizer):
 
     def rms(self, x: Variable) -> Variable:
         """Return the root mean square of all elements of a tensor like the parameter."""
-        return norm(x) / math.sqrt(max(1, math.prod(self.shape)))
+        return norm(x) / np.sqrt(np.float64(max(1, math.prod(self.shape))))

@@ -29,7 +29,8 @@ def sum_of_squares(*xs: Variable, scale: np.float64 | None = None, axis: Axes = 
     The squares of all numbers of float32 are normal numbers of float64; sums were taken in float64 before, and the
     loop is as long.
     """
-    wide = [graph.widened(x) for x in xs]
+    # of magnitudes: elements in float64 that `times` wants too would be kept, in memory twice that of `x`
+    wide = [graph.widened(abs(x)) for x in xs]
     return sum(pt.sum((x if scale is None else x * scale) ** 2, axis=axis, keepdims=axis is not None) for x in wide)
 
 
