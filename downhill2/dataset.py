@@ -14,7 +14,7 @@ from pytensor.graph.basic import Variable
 from .data.cursor import Cursor
 from .data.feeds import Feed, Transit
 from .data.files import parquet_rows
-from .data.sources import Slot
+from .data.sources import Slot, in_single
 from .data.streams import own
 from .data.supply import source_of
 
@@ -243,7 +243,8 @@ class Dataset:
         Returns
         -------
         Feed
-            Batches for a function compiled with its ``inputs`` and ``givens``. All feeds of a Dataset share one
+            Batches for a function compiled with its ``inputs`` and ``givens``; in place of float16, which not every
+            backend compiles, these are float32. All feeds of a Dataset share one
             position and generator for training.
 
         Raises
@@ -254,8 +255,12 @@ class Dataset:
         ValueError
             If the number of arrays, their dimensions or shapes do not fit, or values are out of the dtype's range.
         """
-        slots = [Slot(variable, position, self.name, self._told) for position, variable in enumerate(inputs)]
-        return self._source.feed(self, inputs, slots)
+        # rows of shared variables are taken inside the function, in the dtype that they have
+        fed = list(inputs) if self.shared else [in_single(variable) for variable in inputs]
+        slots = [Slot(variable, position, self.name, self._told) for position, variable in enumerate(fed)]
+        feed = self._source.feed(self, fed, slots)
+        feed.givens |= {x: y.astype(x.type.dtype) for x, y in zip(inputs, fed, strict=True) if x is not y}
+        return feed
 
 
 def row_weights(weights: Any) -> NDArray[np.float64]:

@@ -63,7 +63,7 @@ class Optimizer(Runs, metaclass=OptimizerType):
     monitors : dict or sequence of (str, scalar expression) pairs, optional
         What to report beside the loss. The name of a hyperparameter, in place of an expression, reports its value.
     monitor_gradients : bool, optional
-        Report ``grad(name)``, the squared Euclidean norm of each parameter's gradient.
+        Report ``grad(name)``, the squared Euclidean norm of each parameter's gradient, a float64.
     groups : sequence of dict, optional
         Settings of their own for some parameters. A group has ``params`` (a parameter, a pattern of names such as
         ``'*bias'``, a function of a parameter that returns a bool, or a list of these), settings, and, for another
@@ -104,7 +104,8 @@ class Optimizer(Runs, metaclass=OptimizerType):
     max_gradient_norm : float
         Largest Euclidean norm of each parameter's gradient. Default 0: no limit.
     max_global_norm : float
-        Largest Euclidean norm of all gradients together. Default 0: no limit.
+        Largest Euclidean norm of all gradients together. Default 0: no limit. For this and all numbers above that are
+        off at 0, a schedule or variable that comes to 0 means the same.
     accumulate, reduction, sam, centralize, clip_adaptive, gradient_noise, transforms, mechanic, project, lookahead, \
     ema, swa
         What else may happen before and after the equation: see `downhill2.symbolic.algorithm.Algorithm`.

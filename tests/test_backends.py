@@ -447,3 +447,98 @@ def test_a_run_that_was_saved_under_one_backend_goes_on_under_another(first, the
     whole = train.run()
     train.run(checkpoint=tmp_path, max_updates=9, backend=first)
     assert_close(train.run(checkpoint=tmp_path, resume=True, backend=then), whole)
+
+
+# -- half precision, which Numba lacks
+
+
+def halves(parameter="float32", inputs="float16", rows=8):
+    """Return a fit of data in float16, with its loss, parameter and inputs."""
+    x, y = pt.matrix("x", dtype=inputs), pt.vector("y", dtype=inputs)
+    w = pytensor.shared(np.zeros(3, parameter), name="w")
+    features = np.arange(3 * rows).reshape(rows, 3).astype("float16") / 8
+    data = [features, features @ np.array([1, 2, 3], "float16")]
+    return ((x @ w - y) ** 2).mean(), w, [x, y], data
+
+
+def fit(loss, w, inputs, data, **settings):
+    return downhill2.minimize(
+        loss,
+        data,
+        params=[w],
+        inputs=inputs,
+        algo="adam",
+        learning_rate=0.1,
+        max_updates=5,
+        validate_every=2,
+        **settings,
+    )
+
+
+@default
+def test_data_in_half_precision_is_what_it_is_in_single_precision():
+    results = []
+    for inputs in ("float16", "float32"):
+        loss, w, (x, y), data = halves(inputs=inputs)
+        mean = pytensor.shared(np.zeros(3, "f4"), name="mean")
+        monitors, updates = {"mean": x.mean(), "third": (x * 0.25).max()}, {mean: x.mean(axis=0)}
+        train, valid = fit(loss, w, [x, y], data, batch_size=4, monitors=monitors, updates=updates, rng=0)
+        results.append([*train.values(), *valid.values(), *w.get_value(), *mean.get_value()])
+    np.testing.assert_allclose(*results, rtol=1e-6)
+
+
+@default
+def test_what_a_loss_computes_in_half_precision_is_computed_in_single_precision():
+    loss, w, inputs, data = halves()
+    x, y = inputs
+    half = ((x * w.astype("float16")).sum(axis=1) - y) ** 2
+    mean = half.mean()
+    assert mean.type.dtype == "float16"
+    fit(mean, w, inputs, data)
+    found = w.get_value()
+    w.set_value(np.zeros(3, "f4"))
+    fit(loss, w, inputs, data)
+    np.testing.assert_allclose(found, w.get_value(), rtol=1e-4)
+
+
+@default
+def test_parameters_in_half_precision_are_refused_by_name_before_anything_is_compiled():
+    loss, w, inputs, data = halves(parameter="float16")
+    with pytest.raises(TypeError, match=r"for Numba, which compiles no float16, got 'w' of shape \(3,\); make it"):
+        fit(loss, w, inputs, data)
+    assert not w.get_value().any()
+
+
+@default
+def test_shared_data_and_draws_in_half_precision_are_refused():
+    loss, w, inputs, data = halves()
+    shared = [pytensor.shared(d, name=f"data{i}") for i, d in enumerate(data)]
+    with pytest.raises(TypeError, match=r"got 'data[01]' of shape"):
+        fit(loss, w, inputs, shared, batch_size=4)
+    rng = pt.random.shared_rng(np.random.default_rng(0))
+    with pytest.raises(TypeError, match="operations must make float32 or float64 for Numba"):
+        fit(loss + pt.zeros(3, dtype="float16").sum() + _draw(rng), w, inputs, data)
+
+
+def _draw(rng):
+    return rng.normal(size=3, dtype="float16")[1].sum()
+
+
+@pytest.mark.parametrize("backend", [None, "jax"])
+def test_backends_that_have_half_precision_train_in_it(backend):
+    loss, w, inputs, data = halves(parameter="float16")
+    before, _ = fit(loss, w, inputs, data, backend=backend)
+    assert w.get_value().dtype == "float16"
+    after, _ = fit(loss, w, inputs, data, backend=backend)
+    assert after["loss"] < before["loss"]
+
+
+@default
+def test_inputs_of_every_other_dtype_are_compiled():
+    names = ["bool", "int8", "int32", "uint8", "uint16", "uint64", "float32", "float64"]
+    inputs = [pt.vector(n, dtype=n) for n in names]
+    w = pytensor.shared(np.float32([1, 2]), name="w")
+    loss = sum(((x.astype("float32") - w) ** 2).sum() for x in inputs)
+    opt = downhill2.build("sgd", loss, [w], inputs, learning_rate=0.5 / len(names))
+    opt.minimize([np.array([1, 0], n) for n in names], max_updates=1, validate_every=None)
+    np.testing.assert_allclose(w.get_value(), [1, 0], atol=1e-6)

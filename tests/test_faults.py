@@ -672,3 +672,84 @@ def test_a_wrong_policy_is_refused_before_anything_runs(given, error, told):
         run(opt, clean(), **given)
     assert str(caught.value) == told
     assert_same(held(opt), after(0))
+
+
+# -- hyperparameters
+
+
+def then(value, at=3):
+    """Return a schedule that is 0.1 for some updates, then another value."""
+    return lambda t: pt.switch(t >= at, value, 0.1)
+
+
+def of_one_parameter(**settings):
+    w = pytensor.shared(np.ones(2), name="w")
+    return w, downhill2.build("sgd", (w**2).sum(), [w], **settings)
+
+
+DRIVEN = {
+    "a schedule": ("learning_rate", then(NAN), "nan"),
+    "an infinite one": ("learning_rate", then(INF), "inf"),
+    "another setting": ("max_gradient_elem", then(NAN), "nan"),
+    "a limit": ("max_global_norm", then(NAN), "nan"),
+}
+
+
+@pytest.mark.parametrize("policy", ["raise", "skip", "rollback"])
+@pytest.mark.parametrize(("name", "schedule", "value"), DRIVEN.values(), ids=DRIVEN)
+def test_a_hyperparameter_that_is_not_finite_is_named_and_nothing_is_lost(name, schedule, value, policy):
+    w, opt = of_one_parameter(**{name: schedule})
+    seen = []
+    with pytest.raises(NonFiniteError, match=f"hyperparameter '{name}' is not finite at update 4") as caught:
+        opt.minimize(
+            max_epochs=9, on_nonfinite=policy, validate_every=1, callbacks=[lambda o, r: seen.append(w.get_value())]
+        )
+    assert caught.value.where == f"after 3 updates it is {value}, from a schedule; give it a finite value"
+    assert np.isfinite(w.get_value()).all()
+    assert len(seen) >= 3
+
+
+def test_a_run_that_stops_at_a_hyperparameter_says_so_in_its_record():
+    w, opt = of_one_parameter(learning_rate=then(NAN))
+    opt.minimize(max_updates=9, on_nonfinite="stop", validate_every=None)
+    assert "non-finite" in opt.stopped
+    assert opt.history[-1].events == ("stopped at a fault after update 3: learning_rate is nan",)
+    assert w.get_value() == pytest.approx(0.8**3)
+
+
+def test_a_shared_variable_that_becomes_nan_is_named_with_its_own_name():
+    rate = pytensor.shared(0.1, name="rate")
+    _, opt = of_one_parameter(learning_rate=rate)
+    with pytest.raises(NonFiniteError, match=r"'learning_rate' .* from the shared variable 'rate'"):
+        opt.minimize(max_epochs=9, validate_every=None, callbacks=[lambda o, r: rate.set_value(NAN)])
+
+
+def test_a_number_that_is_written_past_the_checks_is_named():
+    _, opt = of_one_parameter(learning_rate=0.1)
+    opt.learning_rate.set_value(NAN)
+    with pytest.raises(NonFiniteError, match=r"'learning_rate' .* from a number"):
+        opt.minimize(max_updates=1, validate_every=None)
+
+
+def test_a_symbolic_hyperparameter_of_a_group_is_named():
+    rate, w, v = pytensor.shared(0.1, name="rate"), *(pytensor.shared(np.ones(2), name=n) for n in "wv")
+    groups = [{"params": [v], "learning_rate": pt.log(rate - 0.2)}, {"params": [w]}]
+    opt = downhill2.build("sgd", (w**2).sum() + (v**2).sum(), [w, v], groups=groups)
+    with pytest.raises(NonFiniteError, match=r"'group0.learning_rate' .* from a symbolic expression"):
+        opt.minimize(max_updates=1, validate_every=None)
+
+
+def test_a_hyperparameter_of_windows_is_named():
+    _, opt = of_one_parameter(learning_rate=then(NAN), accumulate=2)
+    with pytest.raises(NonFiniteError, match="hyperparameter 'learning_rate'"):
+        opt.minimize(max_updates=9, validate_every=None)
+
+
+def test_a_hyperparameter_that_depends_on_the_batch_is_left_out_with_it():
+    w, x = pytensor.shared(np.ones(2), name="w"), pt.vector("x")
+    opt = downhill2.build("sgd", ((w - x[:2]) ** 2).sum(), [w], [x], learning_rate=0.1 * pt.sqrt(x[2]))
+    batches = [[np.array([0.0, 0.0, k])] for k in (1.0, -1.0, 1.0)]
+    with np.errstate(all="ignore"):
+        opt.minimize(batches, max_epochs=1, on_nonfinite="skip", validate_every=None, shuffle=False)
+    assert w.get_value() == pytest.approx(0.64)
+    assert opt.history[-1].events == ("skipped an update after update 1: learning_rate is nan",)

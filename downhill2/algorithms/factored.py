@@ -10,7 +10,7 @@ import pytensor.tensor as pt
 
 from ..symbolic.algorithm import Algorithm
 from ..symbolic.declared import Decay, Hyper, Setting, with_default
-from ..symbolic.formulas import ema
+from ..symbolic.formulas import ema, norm
 from ..symbolic.graph import Variable
 from ..symbolic.state import State, Zeros
 from ..symbolic.transforms import WeightDecay
@@ -86,7 +86,7 @@ class SM3(Algorithm):
         nu = self.least(mu, grad.ndim) + grad**2
         u = pt.switch(nu > 0, grad / pt.sqrt(nu + self.epsilon), 0)
         m_t = ema(self.beta, m, u)
-        return m_t, {"mu": self.largest(nu), "m": m_t}
+        return m_t, {"mu": self.largest(nu) if math.prod(self.shape) else mu, "m": m_t}
 
     def least(self, mu: Variable, ndim: int) -> Variable:
         """Return for each element the least of its slices' numbers."""
@@ -112,7 +112,8 @@ def _axes(rule: Any, shape: Shape) -> tuple[int, int] | None:
         return None
     last = rule.factored_axes == "last"
     i, j = (len(shape) - 2, len(shape) - 1) if last else (int(a) for a in np.argsort(shape, kind="stable")[-2:])
-    return (i, j) if min(shape[i], shape[j]) >= rule.factor_from else None
+    # of no elements there are no means
+    return (i, j) if min(shape[i], shape[j]) >= max(1, rule.factor_from) else None
 
 
 def _without(shape: Shape, axis: int) -> Shape:
@@ -261,4 +262,4 @@ class Adafactor(Algorithm):
 
     def rms(self, x: Variable) -> Variable:
         """Return the root mean square of all elements of a tensor like the parameter."""
-        return pt.sqrt(pt.sum(x**2) / math.prod(self.shape))
+        return norm(x) / np.sqrt(np.float64(max(1, math.prod(self.shape))))

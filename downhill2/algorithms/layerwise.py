@@ -6,7 +6,7 @@ import pytensor.tensor as pt
 
 from ..symbolic.algorithm import Algorithm
 from ..symbolic.declared import Decay, Hyper, Setting, with_default
-from ..symbolic.formulas import ema, norm
+from ..symbolic.formulas import ema, norm, sum_of_squares, times
 from ..symbolic.graph import Variable
 from ..symbolic.state import Number, Zeros
 from ..symbolic.transforms import Momentum
@@ -220,9 +220,9 @@ class NovoGrad(Algorithm):
     def direction(
         self, param: Variable, grad: Variable, m: Variable, v: Variable
     ) -> tuple[Variable, dict[str, Variable]]:
-        size = pt.sum(grad**2)
+        size = sum_of_squares(grad)
         v_t = pt.switch(pt.eq(self.t, 1), size, ema(self.beta2, v, size))
-        m_t = self.beta1 * m + grad / (pt.sqrt(v_t) + self.epsilon) + self.weight_decay * param
+        m_t = self.beta1 * m + times(1 / (pt.sqrt(v_t) + self.epsilon), grad) + self.weight_decay * param
         return m_t, {"m": m_t, "v": v_t}
 
 
@@ -272,4 +272,4 @@ class Fromage(Algorithm):
 
     def direction(self, param: Variable, grad: Variable) -> tuple[Variable, dict[str, Variable]]:
         turn = self.rate * pt.maximum(norm(param), self.min_norm) / pt.maximum(norm(grad), self.min_norm)
-        return param - (param - turn * grad) / pt.sqrt(1 + self.rate**2), {}
+        return param - (param - times(turn, grad)) / pt.sqrt(1 + self.rate**2), {}

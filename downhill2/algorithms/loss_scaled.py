@@ -9,7 +9,7 @@ import pytensor.tensor as pt
 
 from ..symbolic.algorithm import Algorithm
 from ..symbolic.declared import Decay, Hyper, Setting, with_default
-from ..symbolic.formulas import ema
+from ..symbolic.formulas import dot, ema, sum_of_squares, times
 from ..symbolic.graph import Variable
 from ..symbolic.state import Number, State, Zeros
 
@@ -68,9 +68,9 @@ class Polyak(Algorithm):
     epsilon = Hyper(0.0, at_least=0)
 
     def direction(self, param: Variable, grad: Variable) -> tuple[Variable, dict[str, Variable]]:
-        size = self.weight * pt.sum(grad**2) + self.epsilon
+        size = self.weight * sum_of_squares(grad) + self.epsilon
         rate = pt.minimum(self.max_learning_rate, self.gap / size)
-        return pt.switch(size > TINY, rate, 0) * grad, {}
+        return times(pt.switch(size > TINY, rate, 0.0), grad), {}
 
     @property
     def gap(self) -> Variable:
@@ -242,7 +242,7 @@ class MoMo(Algorithm):
         self, beta: Variable, param: Variable, grad: Variable, m: Variable, f: Variable, gamma: Variable
     ) -> dict[str, Variable]:
         """Return the averages of gradients, losses and products of gradient and parameter."""
-        product = pt.sum(grad * param)
+        product = dot(grad, param)
         return {"m": ema(beta, m, grad), "f": ema(beta, f, self.loss), "gamma": ema(beta, gamma, product)}
 
     def step(
@@ -250,7 +250,7 @@ class MoMo(Algorithm):
     ) -> tuple[Variable, dict[str, Variable]]:
         """Return the step along d, with decay, and the state, with the new bound where that adapts."""
         m, f, gamma, shrink = state["m"], state["f"], state["gamma"], self.rate * self.weight_decay
-        size, along = pt.sum(m * d), pt.sum(m * param)
+        size, along = dot(m, d), dot(m, param)
         if self.adapt_lower_bound:
             cap = (1 + shrink) * (f - gamma) + along
             part = correction * (1 + shrink)

@@ -6,7 +6,7 @@ import pytensor.tensor as pt
 
 from ..symbolic.algorithm import Algorithm
 from ..symbolic.declared import Decay, Hyper, Setting, with_default
-from ..symbolic.formulas import ema, norm
+from ..symbolic.formulas import ema, norm, sum_of_squares, times
 from ..symbolic.graph import Variable
 from ..symbolic.state import Copy, Number, Zeros
 
@@ -73,11 +73,11 @@ class DoG(Algorithm):
         first = pt.eq(self.t, 1)
         x0 = pt.switch(first, param, x0)  # parameters may have been set since the state was made
         r_t = pt.switch(first, self.first_distance(param), pt.maximum(r, norm(param - x0)))
-        g2_t = g2 + pt.sum(grad**2)
+        g2_t = g2 + sum_of_squares(grad)
         rate = r_t / pt.sqrt(g2_t + self.epsilon)
         if self.init_step_kind == "learning_rate":
             rate = pt.switch(first, self.init_step, rate)
-        return rate * grad, {"x0": x0, "r": r_t, "g2": g2_t}
+        return times(rate, grad), {"x0": x0, "r": r_t, "g2": g2_t}
 
     def first_distance(self, param: Variable) -> Variable:
         """Return what the distance from the start counts as where there has been no step."""
@@ -140,9 +140,9 @@ class DoWG(Algorithm):
         self, param: Variable, grad: Variable, x0: Variable, r2: Variable, g2: Variable
     ) -> tuple[Variable, dict[str, Variable]]:
         x0 = pt.switch(pt.eq(self.t, 1), param, x0)  # parameters may have been set since the state was made
-        r2_t = pt.maximum(r2, pt.sum((param - x0) ** 2))
-        g2_t = g2 + r2_t * pt.sum(grad**2)
-        return r2_t / (pt.sqrt(g2_t) + self.epsilon) * grad, {"x0": x0, "r2": r2_t, "g2": g2_t}
+        r2_t = pt.maximum(r2, sum_of_squares(param - x0))
+        g2_t = g2 + r2_t * sum_of_squares(grad)
+        return times(r2_t / (pt.sqrt(g2_t) + self.epsilon), grad), {"x0": x0, "r2": r2_t, "g2": g2_t}
 
 
 def _at_least(d: Variable, numerator: Variable, denominator: Variable) -> Variable:

@@ -92,7 +92,7 @@ def mode(backend: Any, *, generated: bool = True, products: bool = True, paralle
 
         return torch_mode(found)
     # by its name, as Numba is imported when something is compiled
-    if generated and type(found.linker).__module__.startswith(NUMBA):
+    if generated and is_numba(found):
         from .mode import fast_mode
 
         return fast_mode(found, products=products, parallel=parallel)
@@ -102,6 +102,11 @@ def mode(backend: Any, *, generated: bool = True, products: bool = True, paralle
 def key(backend: Any) -> tuple[Any, ...]:
     """Return what tells this backend, as it is configured now, from others."""
     return backend, pytensor.config.mode, pytensor.config.linker
+
+
+def is_numba(mode: Mode) -> bool:
+    """Whether Numba compiles the functions of a mode, as they are or as generated ones."""
+    return any(c.__module__.startswith(NUMBA) for c in type(mode.linker).__mro__)
 
 
 def on_device(mode: Mode) -> bool:

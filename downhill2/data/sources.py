@@ -95,6 +95,15 @@ def first_nonfinite(values: Any, axis: int) -> int | None:
     return int(bad.any(axis=others).argmax()) if bad.any() else None
 
 
+def in_single(variable: Variable) -> Variable:
+    """A float32 input to take the values of a float16 one, always the same; any other input itself."""
+    if getattr(variable.type, "dtype", None) != "float16":
+        return variable
+    if not hasattr(variable.tag, "in_single"):  # or each feed would have functions of its own
+        variable.tag.in_single = variable.type.clone(dtype="float32")(variable.name)
+    return variable.tag.in_single
+
+
 class Slot:
     """What one symbolic input takes: checks values and converts them, for a compiled function that checks nothing.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral, Real
@@ -18,6 +18,7 @@ import pytensor.tensor as pt
 from ..running.stopping import Progress
 from ..symbolic import graph
 from ..symbolic.graph import Variable
+from ..symbolic.hyper import Hyperparameters, fed
 from ..symbolic.layout import Layout, Values
 from ..symbolic.problem import Problem
 
@@ -35,10 +36,11 @@ class NonFiniteError(ArithmeticError):
     update : int
         The number of the update in its run, from 1.
     monitor : str
-        What was not finite: ``'loss'``, ``"gradient of 'W'"`` or ``"new value of 'W.adam.v'"``.
+        What was not finite: ``'loss'``, ``"gradient of 'W'"``, ``"new value of 'W.adam.v'"`` or
+        ``"hyperparameter 'learning_rate'"``.
     where : str
         The first parameter, state, variable of `updates=` or input (with its row) that holds a value that is not
-        finite, or that none does.
+        finite, or that none does; for a hyperparameter, its value and where that comes from.
     batch : str
         The rows of the batch, where it has any, and the largest finite gradient on it.
     outcome : str
@@ -74,6 +76,10 @@ class Guard:
     overflows, memory fails. With ``check='gradients'`` such an update is found when it is made, and undone: under
     every policy the parameters become the best ones, or, without a best, those of the latest checkpoint, and state
     starts afresh. If there is neither, `NonFiniteError` says so, and they stay as they are.
+
+    An update is also held back where a hyperparameter is not finite: a schedule, a function, a shared variable or an
+    expression may give NaN. To leave updates out or to go back would not change it, so `NonFiniteError` names it under
+    every policy but ``'stop'``. One that is computed from the batch is treated as a gradient is.
 
     A variable that the caller's `updates=` change (a running mean, say) is never given a value that is not finite: the
     whole update is held back. One that holds such a value all the same, because it was set so, fails the next update
@@ -135,11 +141,12 @@ class Faults:
         """
         policy, broken = self._guard.on_nonfinite, self._broken()
         with np.errstate(all="ignore"):  # warnings from NumPy would tell what the error tells better
-            found = progress.updates + 1, *self._found(arrays, loss, broken)
+            numbers = self._numbers(arrays)
+            found = progress.updates + 1, *(self._of_number(numbers) or self._found(arrays, loss, broken))
         restarted = self._restart(broken)
         rolls, undo = policy == "rollback", len(broken) > len(restarted)
         count = progress.rollbacks + 1 if rolls or undo else progress.faults
-        ends = policy in ("raise", "stop") or count > self._guard.nonfinite_limit
+        ends = policy in ("raise", "stop") or count > self._guard.nonfinite_limit or self._stay(numbers)
         factor = self._guard.rollback_factor if rolls and not ends else 1.0
         returns = undo or (rolls and not ends)
         target = self._go_back(factor) if returns else None
@@ -152,7 +159,8 @@ class Faults:
         logger.log(level, "%s; %s", error, "stopping" if ends else f"going on{_rate(factor)}")
         self._told = True
         told = f"{_event(policy, target)} after update {progress.updates}{_rate(factor)}"
-        note(", ".join([told, *restarted]))
+        why = numbers and ": " + ", ".join(f"{n} is {x}" for n, x in numbers.items())
+        note(", ".join([f"{told}{why or ''}", *restarted]))
         return "non-finite" if ends else None
 
     def _variables(self) -> dict[str, tuple[str, Variable]]:
@@ -166,6 +174,27 @@ class Faults:
     def _broken(self) -> dict[str, str]:
         """Return the names of variables that are not finite, with their kinds."""
         return {n: kind for n, (kind, v) in self._variables().items() if not _holds_finite(v)}
+
+    def _numbers(self, arrays: Sequence[Any]) -> dict[str, float]:
+        """Return the hyperparameters that are not finite, as they are for this batch."""
+        variables = self._fit.rule.hyper.present_variables()
+        values = inspection(self._feed, list(variables.values()))(*arrays)
+        return {n: float(x) for n, x in zip(variables, values, strict=True) if not np.isfinite(x)}
+
+    def _of_number(self, numbers: Mapping[str, float]) -> tuple[str, str, str] | None:
+        """Return what `_found` returns for the first hyperparameter that is not finite; None if all are."""
+        for name, value in numbers.items():
+            made, driver = int(self._fit.rule.context.clock.get_value()), self._fit.rule.hyper.driver(name)
+            where = f"after {made:,} updates it is {value}, from {driver}; give it a finite value"
+            return f"hyperparameter {name!r}", where, self._feed.rows() if self._depend_on_data([name]) else ""
+        return None
+
+    def _depend_on_data(self, names: Iterable[str]) -> bool:
+        return all(fed(self._fit.rule.hyper.variable(n)) for n in names)
+
+    def _stay(self, numbers: Mapping[str, float]) -> bool:
+        """Whether there are hyperparameters that are not finite, and another batch would not change that."""
+        return bool(numbers) and not self._depend_on_data(numbers)
 
     def _restart(self, broken: Mapping[str, str]) -> list[str]:
         """Set the caller's variables among the broken ones to what they were at first; tell of each."""
@@ -244,14 +273,16 @@ def inspection(feed: Any, outputs: Sequence[Variable]) -> Callable[..., list[np.
     return function
 
 
-def gate(problem: Problem, layout: Layout, new: Mapping[Variable, Variable] | None = None) -> Variable:
+def gate(
+    problem: Problem, layout: Layout, hyper: Hyperparameters, new: Mapping[Variable, Variable] | None = None
+) -> Variable:
     """Return whether all that an update is made from is finite, and every new value if given: a symbolic boolean.
 
-    That is the loss, every gradient, and the new values of the caller's own variables.
+    That is the loss, every gradient, every hyperparameter, and the new values of the caller's own variables.
     """
     grads = Values(dict(zip(problem.params, problem.measured.grads, strict=True)))
     joined = [grads.read(bundle) for bundle in layout.bundles("element")]
-    measured = graph.all_finite([problem.loss, *joined, *_given(problem).values()])
+    measured = graph.all_finite([problem.loss, *joined, *hyper.present_variables().values(), *_given(problem).values()])
     return measured if new is None else measured & finite_values(problem, new)
 
 

@@ -114,7 +114,7 @@ class Fit:
         problem = self.source()
         # the gradients of frozen parameters serve nothing, and are not to be computed
         moving = pipeline.moving(self.rule, layout)
-        gate = faults.gate(problem, moving, self.updates(layout=layout) if check == "all" else None)
+        gate = faults.gate(problem, moving, self.rule.hyper, self.updates(layout=layout) if check == "all" else None)
         own = self.updates(gate, layout)
         sound = gate if check == "all" else gate & faults.finite_values(problem, own)
         clock = self.rule.context.clock

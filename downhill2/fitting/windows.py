@@ -61,7 +61,7 @@ def halves(fit: Any, feed: Any, check: str) -> Halves:
     nothing = SimpleNamespace(inputs=[], givens={})
     apply = compiled(nothing, [fit.source().loss, sound], own | fit.drawn([]), backend=fit.backend)
     weight = pt.dscalar("weight")
-    gate = faults.gate(problem, layout)
+    gate = faults.gate(problem, layout, rule.hyper)
     added = rule.added(problem.measured, layout, weight, gate)
     batches = rule.number("batches")
     outputs = [*fit.monitors.values(), added[batches], gate]

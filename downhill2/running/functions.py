@@ -10,7 +10,7 @@ import numpy as np
 import pytensor
 
 from .. import config
-from ..compiling import backends
+from ..compiling import backends, half
 from ..compiling.jax_step import DeviceStep
 from .loop import Tally
 
@@ -78,16 +78,21 @@ def compiled(
 
     Raises
     ------
+    TypeError
+        If a shared variable is float16, and the backend has no such dtype.
     ValueError
         If the backend lacks an operation.
     """
+    chosen, updates, givens = mode(backend), dict(updates), {**feed.givens, **(givens or {})}
+    if backends.is_numba(chosen):
+        outputs, updates, givens = half.without([*outputs], updates, givens)
     with backends.explained(backend):
         function = pytensor.function(
             feed.inputs,
             list(outputs),
-            updates=dict(updates),
-            givens={**feed.givens, **(givens or {})},
-            mode=(chosen := mode(backend)),
+            updates=updates,
+            givens=givens,
+            mode=chosen,
             on_unused_input="ignore",
             trust_input=True,  # a feed yields only what the function takes
         )

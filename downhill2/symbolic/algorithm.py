@@ -80,7 +80,8 @@ class Algorithm(Rule, metaclass=AlgorithmType):
         Default: none.
     mechanic : float, or dict of s_init (1e-6), decay (0.01), epsilon (1e-8) and betas (6)
         First factor of the steps, which is then learned; take 1 for the learning rate, or a schedule that begins
-        with 1. Equal to ``optax.contrib.mechanize``. Default 0: the steps stay as they are.
+        with 1. Equal to ``optax.contrib.mechanize``. Default 0: the steps stay as they are; where a schedule comes to
+        0, only nothing new is staked.
     project : dict
         Of parameters, by variable or name pattern, and the sets to keep them in, of `downhill2.projections`, or any
         function of a new value. What a parameter starts with stays until the first update. Default: none.

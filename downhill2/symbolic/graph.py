@@ -15,6 +15,7 @@ from pytensor.graph.basic import Constant
 from pytensor.graph.basic import Variable as _Variable
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import toposort
+from pytensor.scalar import Cast, float64
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.random.type import RandomType
 
@@ -152,6 +153,11 @@ def cast(x: Variable, dtype: str) -> Variable:
     return x if x.type.dtype == dtype else x.astype(dtype)
 
 
+def widened(x: Variable) -> Variable:
+    """Return `x` in float64, on purpose: `narrow` leaves it so, whatever `x` becomes there."""
+    return Elemwise(Cast(float64))(x)
+
+
 def narrow(outputs: Sequence[Variable], known: Iterable[Variable]) -> list[Variable]:
     """Rebuild the graph between `known` and `outputs` so that no scalar widens a tensor.
 
@@ -174,7 +180,10 @@ def narrow(outputs: Sequence[Variable], known: Iterable[Variable]) -> list[Varia
         if narrower and isinstance(op, Elemwise):
             inputs, op = [narrow_number(i) for i in inputs], Elemwise(op.scalar_op)
         key = (op, *(i.signature() if isinstance(i, Constant) else i for i in inputs))
-        if key in made:
+        if _is_cast(op) and inputs[0].type.dtype == node.outputs[0].type.dtype:
+            new = inputs  # what was wide when the cast was asked for has become narrow
+            memo[node.outputs[0]] = inputs[0]
+        elif key in made:
             new = made[key]
             memo.update(zip(node.outputs, new, strict=True))
         elif any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
@@ -191,6 +200,10 @@ def narrow(outputs: Sequence[Variable], known: Iterable[Variable]) -> list[Varia
 def _narrow_number(x: Variable) -> Variable:
     # int8 and int16 never widen float32, and constants like the 2 of x**2 must stay visible to rewrites
     return cast(x, "float32") if is_number(x) and x.type.dtype in ("float64", "int32", "int64") else x
+
+
+def _is_cast(op: Any) -> bool:
+    return isinstance(op, Elemwise) and isinstance(op.scalar_op, Cast)
 
 
 def _is_wide(x: Variable) -> bool:
@@ -260,6 +273,7 @@ __all__ = [
     "shared_inputs",
     "shared_like",
     "shared_scalar",
+    "widened",
     "work_dtype",
 ]
 

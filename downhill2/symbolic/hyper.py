@@ -169,9 +169,25 @@ class Hyperparameters(Mapping[str, Any]):
         What depends on data has no value of its own, and is left out.
         """
         if self._live is None or self._live[0] != self.version:
-            live = {n: v for n in self.numeric() if self.present(n) and not _fed(v := self.variable(n))}
+            live = {n: v for n, v in self.present_variables().items() if not fed(v)}
             self._live = self.version, graph.reader(live)
         return self._live[1]()
+
+    def present_variables(self) -> dict[str, Variable]:
+        """Return the symbolic scalars of the numbers that are in the graph."""
+        return {n: self.variable(n) for n in self.numeric() if self.present(n)}
+
+    def driver(self, name: str) -> str:
+        """Return in words where the value of `name` comes from."""
+        hyper, symbol = self._at(name)
+        given = hyper._given[symbol]
+        if given.variable is None:
+            return "a number"
+        if graph.is_shared(given.variable):
+            return f"the shared variable {given.variable.name!r}"
+        if not isinstance(given.source, Callable):  # type: ignore[arg-type]
+            return "a symbolic expression"
+        return "a schedule"
 
     def set_numbers(self, numbers: Mapping[str, float]) -> None:
         """Set what `numbers` returned, but for what was a number then and is none now, or the reverse."""
@@ -370,9 +386,8 @@ class Hyperparameters(Mapping[str, Any]):
         elif graph.is_shared(given.variable):
             given.variable.set_value(self.declared[name].check(name, float(value)))
         else:
-            driver = "a schedule" if isinstance(given.source, Callable) else "a symbolic expression"  # type: ignore[arg-type]
             raise ValueError(
-                f"{name} is driven by {driver}, so {value!r} cannot be set; "
+                f"{name} is driven by {self.driver(name)}, so {value!r} cannot be set; "
                 f"give {name}= to get_updates, iterate or minimize to replace it"
             )
 
@@ -400,7 +415,7 @@ def _values(schedule: Any, updates: np.ndarray, epochs: np.ndarray) -> Any:
     return None
 
 
-def _fed(variable: Variable) -> bool:
+def fed(variable: Variable) -> bool:
     """Whether a value depends on data."""
     return bool(graph.explicit_inputs([variable]))
 

@@ -10,6 +10,7 @@ import pytensor.tensor as pt
 from pytensor.gradient import pullback
 
 from . import graph
+from .formulas import norm
 from .graph import Variable
 
 
@@ -73,7 +74,7 @@ class Measured:
 
     def global_norm(self, grads: Sequence[Variable]) -> Variable:
         """Return the Euclidean norm of several gradients taken as one vector."""
-        return pt.sqrt(sum(pt.sum(g**2).astype("float64") for g in grads))
+        return norm(*grads)
 
     def hessian_vector(self, vectors: Sequence[Variable], method: str) -> list[Variable]:
         """Return the product of the Hessian over all parameters with a vector given per parameter.

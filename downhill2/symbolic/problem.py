@@ -11,6 +11,7 @@ import numpy as np
 import pytensor.tensor as pt
 
 from . import draws, graph
+from .formulas import sum_of_squares
 from .graph import Variable
 from .hyper import Hyperparameters, nearest
 from .measure import Measured
@@ -103,7 +104,7 @@ class Problem:
             key = f"grad({name})"
             if key in self.monitors:
                 raise ValueError(f"monitors must have unique names, got {key!r} twice")
-            self.monitors[key] = pt.sum(g**2)
+            self.monitors[key] = sum_of_squares(g)
 
     def _find_inputs(self) -> list[Variable]:
         return graph.explicit_inputs([*self.monitors.values(), *self.updates.values()])

@@ -17,6 +17,7 @@ import numpy as np
 import pytensor.tensor as pt
 
 from . import graph
+from .formulas import HIGHEST, norm, times
 from .graph import Variable
 from .hyper import Setting
 
@@ -198,8 +199,8 @@ class L2Ball(_Sized):
 
     def __call__(self, x: Variable) -> Variable:
         """Return the elements, scaled if they are outside the ball."""
-        norm, size = _norm(x, self.axis), _inner(self.size, x.type.dtype)
-        return pt.switch(norm > size, x * (size / norm), x)
+        length, size = norm(x, axis=self.axis), _inner(self.size, x.type.dtype)
+        return pt.switch(length > size, times(size / length, x), x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,19 +209,12 @@ class UnitColumns(Projection):
 
     def __call__(self, x: Variable) -> Variable:
         """Return the columns, each divided by its norm."""
-        norm = _norm(x, 0)
-        return x / pt.switch(pt.eq(norm, 0), np.ones((), x.type.dtype), norm)
+        length = norm(x, axis=0)
+        return times(pt.switch(pt.eq(length, 0), 1.0, pt.minimum(1 / length, HIGHEST)), x)
 
     def misfit(self, shape: tuple[int, ...]) -> str | None:
         """Return what a parameter of this shape would have to be; None if it fits."""
         return None if len(shape) > 1 else "of at least two axes"
-
-
-def _norm(x: Variable, axis: int | None) -> Variable:
-    # scaled by the largest element, so that squares neither overflow nor vanish
-    largest = pt.abs(x).max(axis=axis, keepdims=True)
-    unit = pt.switch(pt.eq(largest, 0), np.ones((), x.type.dtype), largest)
-    return largest * pt.sqrt(pt.sum((x / unit) ** 2, axis=axis, keepdims=True))
 
 
 # -- which parameter has which

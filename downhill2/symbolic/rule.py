@@ -151,7 +151,9 @@ class Rule:
             states = self.states(bundle)
             old = {n: s.value if graph.is_tensor(s.value) else _drawing(s.value, new) for n, s in states.items()}
             direction, state_t = self._checked(self.direction(point.read(bundle), grads.read(bundle), **old), old)
-            directions.write(bundle, direction)
+            # the next rule sees in which dtype it comes; numbers stay float64 until they meet a tensor
+            number = graph.is_number(direction)
+            directions.write(bundle, direction if number else graph.cast(direction, bundle.dtype))
             for n, s in states.items():
                 new.update(s.updates(state_t[n]))
         self._batch = {}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytensor.tensor as pt
 
-from . import graph
-from .graph import Variable
+from .formulas import HIGHEST, times
 from .hyper import Hyper, Setting
 from .measure import Measured
 from .options import option, switch
@@ -29,14 +28,8 @@ class SAM(Rule):
         """Return the loss where the parameters are, with its gradients where they were moved to."""
         sizes = [abs(p) if self.sam_adaptive else 1 for p in measured.params]
         scaled = [size * g for size, g in zip(sizes, measured.grads, strict=True)]
+        length = measured.global_norm(scaled)
         # a gradient of 0 points nowhere, and moves nothing
-        factor = self.sam / pt.maximum(measured.global_norm(scaled), TINY)
-        offsets = [_times(factor, size * g) for size, g in zip(sizes, scaled, strict=True)]
+        factor = pt.switch(pt.eq(length, 0), 0.0, pt.minimum(self.sam / length, HIGHEST))
+        offsets = [times(factor, size * g) for size, g in zip(sizes, scaled, strict=True)]
         return measured.moved(offsets)
-
-
-TINY = 1e-30
-
-
-def _times(factor: Variable, x: Variable) -> Variable:
-    return graph.cast(factor, x.type.dtype) * x

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 
-from .formulas import limit_norm, norm
+from .formulas import dot, limit_norm, norm
 from .graph import Variable
 from .hyper import Hyper, Setting
 from .options import Count, option, switch
@@ -21,10 +21,13 @@ class Centralize(Rule):
     """Subtract from each slice of a gradient along the first axis its mean, arXiv:2004.01461; vectors stay."""
 
     scope = "tensor"
+    needs = ("shape",)
     centralize = Setting(False)
 
     def direction(self, param: Variable, grad: Variable) -> Direction:
-        return (grad - grad.mean(axis=range(1, grad.ndim), keepdims=True) if grad.ndim > 1 else grad), {}
+        if len(self.shape) < 2 or 0 in self.shape:
+            return grad, {}
+        return grad - grad.mean(axis=range(1, grad.ndim), keepdims=True), {}
 
 
 class ClipElement(Rule):
@@ -33,7 +36,8 @@ class ClipElement(Rule):
     max_gradient_elem = Hyper(0.0, at_least=0, off=True, former=("max_gradient_clip", "gradient_clip"))
 
     def direction(self, param: Variable, grad: Variable) -> Direction:
-        return pt.clip(grad, -self.max_gradient_elem, self.max_gradient_elem), {}
+        most = pt.switch(pt.le(self.max_gradient_elem, 0), np.inf, self.max_gradient_elem)
+        return pt.clip(grad, -most, most), {}
 
 
 class ClipNorm(Rule):
@@ -71,8 +75,8 @@ class ClipAdaptive(Rule):
 
     def direction(self, param: Variable, grad: Variable) -> Direction:
         axes = _unit_axes(self.shape)
-        size = pt.maximum(_norms(param, axes), self.clip_adaptive_epsilon)
-        return limit_norm(grad, _norms(grad, axes), self.clip_adaptive * size), {}
+        unit = pt.maximum(norm(param, axis=axes), self.clip_adaptive_epsilon)
+        return limit_norm(grad, norm(grad, axis=axes), self.clip_adaptive, unit), {}
 
 
 def _unit_axes(shape: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -80,10 +84,6 @@ def _unit_axes(shape: tuple[int, ...]) -> tuple[int, ...] | None:
     if sum(n != 1 for n in shape) <= 1:
         return None
     return (0,) if len(shape) <= 3 else tuple(range(len(shape) - 1))
-
-
-def _norms(x: Variable, axes: tuple[int, ...] | None) -> Variable:
-    return pt.sqrt(pt.sum(x**2, axis=axes, keepdims=True))
 
 
 class GradientNoise(Rule):
@@ -102,7 +102,9 @@ class GradientNoise(Rule):
         # With the gradient's shape, of several parameters only the draws of the first moved the generator where
         # centralize and clip_adaptive came before: PyTensor's rewrites, seen in all modes that have any.
         rng_t, noise = rng.normal(size=param.shape, dtype=grad.dtype)
-        return grad + pt.sqrt(self.gradient_noise / self.t**self.gradient_noise_gamma) * noise, {"rng": rng_t}
+        # a schedule that ends at 0 may end a rounding below it
+        variance = pt.maximum(self.gradient_noise, 0) / self.t**self.gradient_noise_gamma
+        return grad + pt.sqrt(variance) * noise, {"rng": rng_t}
 
 
 class WeightDecay(Rule):
@@ -177,7 +179,7 @@ class Mechanic(Rule):
         x0 = pt.switch(pt.eq(self.t, 1), param, x0)  # parameters may have been set since the state was made
         g = grad + self.mechanic_decay * s.sum() * norm(grad) / (norm(param) + epsilon) * param
         delta = (x0 - param) / (s.sum() + epsilon)
-        h = pt.sum(g * delta)
+        h = dot(g, delta)
         m_t = pt.maximum(beta * m, pt.abs(h) + epsilon)
         v_t = beta**2 * v + h**2
         r_t = beta * r + pt.clip(h, -m, m) * s
