@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from . import climate
+from .checks import flag, kind_of
 from .compiling import backends
 from .fitting.fit import Fit
 from .fitting.runs import Runs
@@ -148,6 +149,7 @@ class Optimizer(Runs, Common):
         if pairs is None and not hasattr(self, "direction"):
             raise TypeError(f"{type(self).__name__} must define direction(param, grad, **state)")
         backends.check(backend)
+        flag("monitor_gradients", monitor_gradients)
         super().__init__(Context(type(self)))
         self.hyper.assign(self.hyper.parse(hyper, NAMES))
         self._groups = Groups(groups, self.context, self._of_group)
@@ -342,7 +344,7 @@ def build(
     elif isinstance(algo, str):
         cls = _named(algo)
     else:
-        raise TypeError(f"algo must be a name or a subclass of Optimizer, got {algo!r}")
+        raise TypeError(f"algo must be a name or a subclass of Optimizer, got {kind_of(algo)}")
     return cls(loss, params, inputs, updates, monitors, monitor_gradients, groups, backend, **hyper)
 
 

@@ -295,7 +295,7 @@ def test_a_column_that_no_history_has_is_refused(history, name, hint):
     ("old", "new", "why"),
     [
         ("1.5", "1.5.", "Extra data"),
-        ("1.5", "[1]", "must be a string or a real number"),
+        ("1.5", "[1]", "must be a number, got .1."),
         ("100000.0", "", "rows_per_second"),
         ("1.5,", "", "as many cells"),
         ("1.5,", "1.5,7,", "as many cells"),

@@ -6,7 +6,6 @@ A RUN is a checkpoint directory, or the file of a history: JSON lines or, called
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from . import runs
 from .arguments import add_json
@@ -30,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the page."""
     from ..reporting import report
 
-    target = runs.writable(args.output or f"{Path(args.run).resolve().stem}.html")
+    target = runs.writable(args.output or f"{runs.path_of(args.run).resolve().stem}.html")
     runs.load(args.run)  # says what is wrong with it, if anything is
     try:
         report.write(target, args.run)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import checks
 from ..running.checkpoint import Tensors, read, write
 from ..running.contents import Differences
 from .snapshot import Snapshot
@@ -90,6 +91,9 @@ class Persistent:
         CheckpointError
             If `strict` and not all fits. Nothing is changed then.
         """
+        if not isinstance(state, Mapping) or not isinstance(state.get("meta", {}), Mapping):
+            raise TypeError(f"state must be a dict as state_dict returns it, got {checks.kind_of(state)}")
+        strict = checks.flag("strict", strict)
         with self.fit.rule.context.store.tried():
             snapshot = self._snapshot()
             tensors = {n: np.asarray(v) for n, v in state.items() if n != "meta"}

@@ -28,6 +28,8 @@ import numpy as np
 import pytensor
 from safetensors import SafetensorError, safe_open
 
+from .. import checks
+
 __all__ = ["RESULT", "CheckpointError", "Directory", "check", "holds_run", "read", "write"]
 
 Tensors = dict[str, np.ndarray]
@@ -73,7 +75,7 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], meta:
         If the system refuses. The former file is whole and no temporary file is left. Only when what fails is the
         last act, to make the new file's name durable, the new file is there, whole as well.
     """
-    _write(Path(path), tensors, meta, {})
+    _write(checks.path("path", path), tensors, meta, {})
 
 
 def check(tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
@@ -236,7 +238,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Tensors, dict[str, Any]]:
     CheckpointError
         If there is no such file, it cannot be read, it is no checkpoint, or a bit of it is not what was written.
     """
-    path = Path(path)
+    path = checks.path("path", path)
     with _opened(path) as file:
         note = _note(path, file)
         digests = note["sha256"]
@@ -259,7 +261,7 @@ def _opened(path: Path) -> Iterator[Any]:
             yield file
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-    except (SafetensorError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+    except (SafetensorError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged, or no checkpoint of downhill2: {error}") from error
 
 
@@ -317,11 +319,7 @@ class Directory:
     """
 
     def __init__(self, path: str | os.PathLike[str], keep: int = 2) -> None:
-        if not isinstance(keep, int) or isinstance(keep, bool):
-            raise TypeError(f"keep must be an int, got {keep!r}")
-        if keep < 1:
-            raise ValueError(f"keep must be at least 1, got {keep}")
-        self.path, self.keep = Path(path), keep
+        self.path, self.keep = checks.path("path", path), checks.integer("keep", keep, 1)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
@@ -408,7 +406,7 @@ def _checkpoints(path: Path) -> dict[int, Path]:
 def holds_run(path: str | os.PathLike[str]) -> bool:
     """Return whether there is a checkpoint, readable or not, in a directory, which need not exist."""
     try:
-        return bool(_checkpoints(Path(path)))
+        return bool(_checkpoints(checks.path("path", path)))
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 
+from ..checks import kind_of
 from . import graph
 from .graph import Variable
 from .hyper import Hyperparameters, nearest
@@ -67,7 +68,7 @@ class Problem:
 
     def set_params(self, name: str, values: Iterable[Any]) -> None:
         """Set the parameters to one array each, or raise an error that calls them `name`."""
-        arrays = [np.asarray(v) for v in values]
+        arrays = [np.asarray(v) for v in _listed(name, values, "a sequence of arrays")]
         shapes = [p.get_value(borrow=True).shape for p in self.params]
         if [a.shape for a in arrays] != shapes:
             raise ValueError(f"{name} must be arrays of shapes {shapes}, got {[a.shape for a in arrays]}")
@@ -210,7 +211,7 @@ def _takes(old: Any, new: Any) -> bool:
 
 def _listed(name: str, given: Any, wanted: str) -> list[Any]:
     if graph.is_variable(given) or isinstance(given, str) or not isinstance(given, Iterable):
-        raise TypeError(f"{name} must be {wanted}, got {given!r}")
+        raise TypeError(f"{name} must be {wanted}, got {kind_of(given)}")
     return list(given)
 
 

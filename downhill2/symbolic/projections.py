@@ -10,12 +10,12 @@ import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from fnmatch import fnmatchcase
-from numbers import Real
 from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
 
+from ..checks import conform, integer, number
 from . import graph
 from .graph import Variable
 from .hyper import Setting
@@ -108,12 +108,8 @@ class _Sized(Projection):
     axis: int | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.size, bool) or not isinstance(self.size, Real):
-            raise TypeError(f"size must be a number, got {self.size!r}")
-        if not 0 < self.size < np.inf:
-            raise ValueError(f"size must be positive, got {self.size!r}")
-        if self.axis is not None and (isinstance(self.axis, bool) or not isinstance(self.axis, int)):
-            raise TypeError(f"axis must be an integer or None, got {self.axis!r}")
+        conform(self, "size", number, above=0)
+        conform(self, "axis", integer, none="all elements together")
 
     def misfit(self, shape: tuple[int, ...]) -> str | None:
         """Return what a parameter of this shape would have to be; None if it fits."""

@@ -7,13 +7,13 @@ import copy
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
 from .. import climate
 from ..base import Optimizer, build
+from ..checks import integer, number
 from ..dataset import Dataset, Feed
 from ..fitting.fit import params_beside_data
 from ..fitting.session import drive
@@ -143,7 +143,10 @@ def find_learning_rate(
     >>> bool(0.001 < found.suggestion < 0.1)
     True
     """
-    _check(start, stop, max_updates, smoothing, diverged)
+    start = number("start", start, above=0)
+    stop = number("stop", stop, above=start)
+    max_updates = integer("max_updates", max_updates, 10)
+    smoothing, diverged = number("smoothing", smoothing, at_least=0, below=1), number("diverged", diverged, above=1)
     feeding = Feeding(**{f.name: settings.pop(f.name) for f in dataclasses.fields(Feeding) if f.name in settings})
     feeding = dataclasses.replace(feeding, rng=copy.deepcopy(feeding.rng))  # a generator is the caller's, and stays
     if "learning_rate" in settings:
@@ -159,24 +162,6 @@ def find_learning_rate(
     found = judged(schedule(np.arange(len(losses))), np.array(losses), smoothing, why)
     logger.info("learning rate: %s", found.reason)
     return found
-
-
-def _check(start: float, stop: float, max_updates: int, smoothing: float, diverged: float) -> None:
-    numbers = {"start": start, "stop": stop, "smoothing": smoothing, "diverged": diverged}
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise TypeError(f"{name} must be a number, got {value!r}")
-    if isinstance(max_updates, bool) or not isinstance(max_updates, Integral):
-        raise TypeError(f"max_updates must be an integer, got {max_updates!r}")
-    for name, value, is_right, condition in (
-        ("start", start, 0 < start < math.inf, "positive and finite"),
-        ("stop", stop, start < stop < math.inf, f"finite and above start, {start!r}"),
-        ("max_updates", max_updates, max_updates >= 10, "at least 10"),
-        ("smoothing", smoothing, 0 <= smoothing < 1, "in [0, 1)"),
-        ("diverged", diverged, diverged > 1, "above 1"),
-    ):
-        if not is_right:
-            raise ValueError(f"{name} must be {condition}, got {value!r}")
 
 
 def _check_used(opt: Optimizer) -> None:

@@ -7,6 +7,7 @@ import os
 from abc import abstractmethod
 from typing import Any, TextIO
 
+from ... import checks
 from ...running.history import History, HistoryFile, csv_cells
 from ...running.loop import Record
 from .tracker import Tracker
@@ -18,9 +19,7 @@ class _File(Tracker):
     gives_up = False
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        if not isinstance(path, str | os.PathLike):
-            raise TypeError(f"path must be a str or a path, got {path!r}")
-        self.path = path
+        self.path = checks.path("path", path)
         self._file: Any = None
         self._written = 0
 
