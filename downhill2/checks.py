@@ -13,7 +13,7 @@ import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from math import isfinite, isnan
+from math import isfinite, isinf, isnan
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ def number(name: str, value: object, **within: Any) -> float:
     """Return a number in the range of `within`, the fields of a `Range`: any finite one by default."""
     found, allowed = real(name, value), Range(**within)
     if found not in allowed:
-        finite = "" if isfinite(found) or str(allowed) == "finite" else "finite and "
+        finite = "finite and " if isinf(found) and str(allowed) != "finite" and not allowed.infinite else ""
         raise ValueError(f"{name} must be {finite}{allowed}, got {shown(value)}")
     return found
 

@@ -166,7 +166,7 @@ HYPER = [
     ({"learning_rate": -1}, ValueError, "learning_rate must be at least 0, got -1.0"),
     ({"learning_rate": np.nan}, ValueError, "learning_rate must be at least 0, got nan"),
     ({"learning_rate": "0.1"}, TypeError, "learning_rate must be a number, a shared variable, a symbolic scalar or"),
-    ({"learning_rate": pt.vector("r")}, TypeError, "learning_rate must be a scalar, a real number, got Vector(float64, shape=(?,))"),
+    ({"learning_rate": pt.vector("r")}, TypeError, "learning_rate must be a scalar, got Vector(float64, shape=(?,))"),
     ({"learning_rate": pytensor.shared(-0.5)}, ValueError, "learning_rate must be at least 0, got -0.5"),
     ({"beta1": 1}, ValueError, "beta1 must be in [0, 1), got 1.0"),
     ({"beta2": -0.1}, ValueError, "beta2 must be in [0, 1), got -0.1"),

@@ -59,6 +59,11 @@ class Fit:
         self._packs: dict[tuple[Variable, ...], Any] = {}
         self._optional: set[str] | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy of the optimizer, or a pickle, has: nothing compiled, and no display."""
+        self.settle()
+        return {**vars(self), "_functions": {}, "_packs": {}, "_optional": None, "busy": nullcontext}
+
     # -- expressions
 
     def updates(self, gate: Variable | None = None, layout: Layout | None = None) -> dict[Variable, Variable]:

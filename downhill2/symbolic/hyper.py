@@ -92,6 +92,10 @@ class Hyperparameters(Mapping[str, Any]):
     def _defaults(self) -> dict[str, Any]:
         return {n: d.default if isinstance(d, Setting) else Given(d.default) for n, d in self.declared.items()}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy of the optimizer, or a pickle, has: no compiled function."""
+        return {**vars(self), "_live": None}
+
     # -- reading
 
     def __iter__(self) -> Iterator[str]:
@@ -304,7 +308,7 @@ class Hyperparameters(Mapping[str, Any]):
     def _symbolic(self, d: Hyper, name: str, value: Any, source: object) -> Given:
         if graph.is_variable(value):
             if not graph.is_tensor(value) or value.type.ndim or np.dtype(value.type.dtype).kind not in "iuf":
-                raise TypeError(f"{name} must be a scalar, a real number, got {value.type}")
+                raise TypeError(f"{name} must be a scalar, got {value.type}; a real number, not a bool")
             if graph.is_shared(value):
                 self._number(d, name, float(value.get_value(borrow=True)))
             return Given(None, d.from_halflife(name, value) if _is_halflife(d, name) else value, source, name)
