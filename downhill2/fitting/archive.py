@@ -86,6 +86,7 @@ class Archive:
     def _begin(self, path: Path) -> None:
         there = self._check_resume(path)
         check(self._snapshot.tensors(), self._snapshot.meta())  # not after an hour, at the first save
+        self._snapshot.warn()
         self._directory = directory = Directory(path, self._saving.keep)
         found = directory.latest() if there else None
         if found is None:
@@ -113,7 +114,7 @@ class Archive:
         self._check_rights()
         params = self._fit.problem.params
         before = [p.get_value() for p in params]
-        self._snapshot.apply_params(tensors)
+        self._snapshot.apply_params(tensors, meta)
         try:
             self._fit.updates()  # makes the state, which may start at the parameters
             # at once, so that a kill at any moment leaves either run with the history that belongs to it
@@ -176,7 +177,7 @@ class Archive:
             return False
         if not found or not all(np.isfinite(t).all() for n, t in found[1].items() if n.startswith("params.")):
             return False
-        self._snapshot.apply_params(found[1])
+        self._snapshot.apply_params(*found[1:])
         return True
 
     def _restore_position(self, meta: Mapping[str, Any]) -> None:
