@@ -40,6 +40,7 @@ from .streams import ListFeed, Reader, Stream, StreamFeed
 if TYPE_CHECKING:
     from ..dataset import Dataset
 
+MOST = 10**8  # batches per epoch where there is no data: their list, and its order, lie in memory
 CALLS = 100  # batches per epoch of a callable without a length
 
 
@@ -147,6 +148,9 @@ class BatchList:
     def __init__(self, batches: Sequence[Sequence[Any]], data: Dataset) -> None:
         refuse_weights(data)
         if data.iteration_size and not any(batches):
+            if data.iteration_size > MOST:
+                sizes = "iteration_size, train_batches and valid_batches"
+                raise ValueError(f"{sizes} must be at most {MOST} where there is no data, got {data.iteration_size}")
             # Without data all batches are alike, so evaluation, too, has as many as it was asked for.
             batches = [()] * data.iteration_size
         self._listed = batches

@@ -75,7 +75,8 @@ def _put_hdf5(file: BinaryIO, arrays: Tensors, texts: Mapping[str, str]) -> None
 
 @contextmanager
 def _archive(path: Path) -> Iterator[Mapping[str, Any]]:
-    with _readable(path), np.load(path, allow_pickle=False) as store:
+    # opened here, as NumPy leaves a file open that it cannot read
+    with _readable(path), open(path, "rb") as file, np.load(file, allow_pickle=False) as store:
         yield store
 
 

@@ -415,7 +415,7 @@ def _decoded(line: bytes, where: str) -> Record:
         cells = json.loads(line)
         return _from_cells(cells)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise ValueError(f"{where} must be a record of a history, got {line[:80]!r}") from error
+        raise ValueError(f"{where} must be a record of a history, got {line[:80]!r}; {error}") from error
 
 
 def _hint(name: str, known: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..checks import choice, conform, kind_of, number
 from ..symbolic import graph
-from .checks import finite
+from .checks import finite, sequence
 
 PER = ("update", "epoch")
 
@@ -133,7 +133,7 @@ class Product(Schedule):
     factors: Sequence[Scheduled]
 
     def check(self) -> None:
-        object.__setattr__(self, "factors", tuple(scheduled("factors", f) for f in self.factors))
+        object.__setattr__(self, "factors", tuple(scheduled("factors", f) for f in sequence("factors", self.factors)))
 
     @property
     def clocks(self) -> frozenset[str]:

@@ -29,9 +29,13 @@ def increasing(schedule: Any, name: str, strictly: bool = True) -> None:
 
 def each(name: str, values: Any, **within: Any) -> tuple[float, ...]:
     """Return a sequence of numbers."""
-    if isinstance(values, str) or not isinstance(values, Sequence):
-        raise TypeError(f"{name} must be a sequence of numbers, got {kind_of(values)}")
-    return tuple(number(name, value, **within) for value in values)
+    return tuple(number(name, value, **within) for value in sequence(name, values))
+
+
+def sequence(name: str, values: Any) -> Sequence[Any]:
+    if isinstance(values, str | bytes) or not isinstance(values, Sequence):
+        raise TypeError(f"{name} must be a sequence, got {kind_of(values)}")
+    return values
 
 
 def one_more(name: str, values: Sequence[Any], boundaries: Sequence[Any]) -> None:

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..checks import kind_of
 from .base import Schedule, Scheduled, scheduled
-from .checks import finite, increasing, one_more, positive
+from .checks import finite, increasing, one_more, positive, sequence
 from .formulas import fraction, of, where
 
 
@@ -25,9 +24,7 @@ class Join(Schedule):
 
     def check(self) -> None:
         increasing(self, "boundaries")
-        if isinstance(self.schedules, str) or not isinstance(self.schedules, Sequence):
-            raise TypeError(f"schedules must be a sequence of schedules, got {kind_of(self.schedules)}")
-        one_more("schedules", self.schedules, self.boundaries)
+        one_more("schedules", sequence("schedules", self.schedules), self.boundaries)
         parts = tuple(scheduled("schedules", s, self.per) for s in self.schedules)
         object.__setattr__(self, "schedules", parts)
 

@@ -144,7 +144,9 @@ def find_learning_rate(
     True
     """
     start = number("start", start, above=0)
-    stop = number("stop", stop, above=start)
+    stop = number("stop", stop, above=0)
+    if stop <= start:
+        raise ValueError(f"stop must be above start, {start!r}, got {stop!r}")
     max_updates = integer("max_updates", max_updates, 10)
     smoothing, diverged = number("smoothing", smoothing, at_least=0, below=1), number("diverged", diverged, above=1)
     feeding = Feeding(**{f.name: settings.pop(f.name) for f in dataclasses.fields(Feeding) if f.name in settings})
@@ -153,7 +155,8 @@ def find_learning_rate(
         raise TypeError("learning_rate is what is searched for; leave it out, and give start and stop")
     if params is None:
         params = params_beside_data(loss, (train, None), updates, settings)
-    schedule = Exponential(start, (stop / start) ** (1 / (max_updates - 1)))
+    power = 1 / (max_updates - 1)
+    schedule = Exponential(start, stop**power / start**power)  # their ratio itself may be infinite
     opt = build(algo, loss, params, inputs, updates, learning_rate=schedule, **settings)
     feed = feeding.dataset(train, "train").bind(opt.inputs)
     _check_used(opt)
