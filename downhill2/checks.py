@@ -20,8 +20,20 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["LARGEST", "Range", "choice", "conform", "flag", "integer", "kind_of", "number", "path", "real", "shown",
- "text"]
+__all__ = [
+    "LARGEST",
+    "Range",
+    "choice",
+    "conform",
+    "flag",
+    "integer",
+    "kind_of",
+    "number",
+    "path",
+    "real",
+    "shown",
+    "text",
+]
 
 LARGEST = 2**63 - 1
 """The largest integer that counters, and files, hold."""

@@ -90,7 +90,7 @@ def test_a_file_with_other_contents_is_refused(name, trained, tmp_path):
         b"", b"text", whole[: len(whole) // 2], whole[:place] + b"\0" * len(values) + whole[place + len(values) :]
     ):  # fmt: skip
         path.write_bytes(damaged)
-        with pytest.raises(CheckpointError, match="is damaged, or no|checksum"):
+        with pytest.raises(CheckpointError, match=r"is damaged, or no|checksum"):
             trained.load(path)
     with pytest.raises(CheckpointError, match="there is no such file"):
         trained.load(tmp_path / f"no{path.suffix}")

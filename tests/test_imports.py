@@ -144,7 +144,9 @@ def test_trackers_stand_on_the_history(module):
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("reporting.plots")])
 def test_pictures_stand_on_the_history_alone(module):
-    assert not [m for m in imports(module) if not m.startswith(("reporting.plots", "running.history", "extras", "checks"))]
+    assert not [
+        m for m in imports(module) if not m.startswith(("reporting.plots", "running.history", "extras", "checks"))
+    ]
 
 
 @pytest.mark.parametrize("module", ["reporting.report", "reporting.facts", "reporting.environment"])

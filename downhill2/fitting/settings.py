@@ -148,7 +148,8 @@ class Settings:
         valid = given.pop("valid_loss", None), given.pop("valid_monitors", None)
         backends.check(backend := given.pop("backend", None))
         progress = given.pop("progress", None)
-        progress = None if progress is None else flag("progress", progress)
+        if progress is not None:
+            progress = flag("progress", progress)
         return cls(limits, feeding, guard, saving, *valid, callbacks, backend, calls, progress)
 
     def check_end(self) -> None:

@@ -91,7 +91,9 @@ class ReduceOnPlateau:
         if isinstance(given, bool):
             return cls() if given else None
         if not isinstance(given, Mapping):
-            raise TypeError(f"reduce_on_plateau must be True, False, a ReduceOnPlateau or its options, got {kind_of(given)}")
+            raise TypeError(
+                f"reduce_on_plateau must be True, False, a ReduceOnPlateau or its options, got {kind_of(given)}"
+            )
         known = [f.name for f in fields(cls)]
         for name in given:
             if name not in known:

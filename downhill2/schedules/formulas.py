@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 
+from ..checks import choice, conform, flag, number
 from ..symbolic import graph
 from .base import Single
-from ..checks import choice, conform, flag, number
 from .checks import each, finite, increasing, one_more, positive
 
 

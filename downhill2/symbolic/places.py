@@ -11,8 +11,8 @@ from pytensor.graph.traversal import toposort
 
 from .graph import Variable, is_generator, is_shared
 
-UNORDERED = ("Add", "Mul", "Maximum", "Minimum", "AND", "OR", "XOR", "EQ", "NEQ")
-"""Scalar operations whose arguments may change places."""
+UNORDERED = ("Add", "Mul", "Maximum", "Minimum", "AND", "OR", "XOR")
+"""Scalar operations whose arguments may change places, also with those of another within them."""
 
 
 def places(output: Variable, variables: Sequence[Variable]) -> list[str]:
@@ -25,18 +25,40 @@ def places(output: Variable, variables: Sequence[Variable]) -> list[str]:
     nodes = list(toposort([output]))
     made: dict[Variable, str] = {}
     for node in nodes:
-        inputs = [_made(v, made) for v in node.inputs]
-        for i, out in enumerate(node.outputs):
-            made[out] = _digest([_operation(node), i, *(sorted(inputs) if _is_unordered(node) else inputs)])
+        beside = _beside(node, made)
+        made.update((out, _digest([_operation(node), i, *beside])) for i, out in enumerate(node.outputs))
     uses: dict[Variable, list[str]] = {output: ["output"]}
     for node in reversed(nodes):
+        if not uses.keys() & {*node.outputs}:
+            continue  # a sum within a sum, whose terms are those of the other
         around = [_digest(sorted(uses.get(out, []))) for out in node.outputs]
-        inputs = [_made(v, made) for v in node.inputs]
-        beside = sorted(inputs) if _is_unordered(node) else inputs
-        for i, v in enumerate(node.inputs):
-            position = "any" if _is_unordered(node) else i
+        beside = _beside(node, made)
+        for i, v in enumerate(_arguments(node)):
+            position = "any" if _unordered(node) else i
             uses.setdefault(v, []).append(_digest([_operation(node), position, *around, *beside]))
     return [_digest(sorted(uses.get(v, []))) for v in variables]
+
+
+def _arguments(node: Any) -> list[Variable]:
+    """Return what a node is applied to: the terms of all, where terms of a sum are sums."""
+    kind = _unordered(node)
+    if not kind:
+        return list(node.inputs)
+    found = []
+    waiting = list(node.inputs)
+    while waiting:
+        v = waiting.pop()
+        if v.owner is not None and _unordered(v.owner) == kind:
+            waiting += v.owner.inputs
+        else:
+            found.append(v)
+    return found
+
+
+def _beside(node: Any, made: dict[Variable, str]) -> list[str]:
+    """Return what a node is applied to, in its order if that counts."""
+    inputs = [_made(v, made) for v in _arguments(node)]
+    return sorted(inputs) if _unordered(node) else inputs
 
 
 def _made(v: Variable, made: dict[Variable, str]) -> str:
@@ -52,8 +74,10 @@ def _operation(node: Any) -> str:
     return f"{type(node.op).__name__} {node.op}"
 
 
-def _is_unordered(node: Any) -> bool:
-    return type(getattr(node.op, "scalar_op", None)).__name__ in UNORDERED
+def _unordered(node: Any) -> str:
+    """Return the name of an operation whose arguments may change places; of another, nothing."""
+    name = type(getattr(node.op, "scalar_op", None)).__name__
+    return name if name in UNORDERED else ""
 
 
 def _digest(parts: Iterable[Any]) -> str:
