@@ -102,6 +102,8 @@ class Range:
 
 def real(name: str, value: object) -> float:
     """Return any number, NaN and infinities too."""
+    if type(value) is float:  # asked at every epoch
+        return value
     plain = _plain(value, "iuf")
     if isinstance(plain, bool) or not isinstance(plain, Real | Decimal):
         raise TypeError(f"{name} must be a number, got {kind_of(value)}")
@@ -122,6 +124,8 @@ def number(name: str, value: object, **within: Any) -> float:
 
 def integer(name: str, value: object, at_least: int = -LARGEST, at_most: float = LARGEST) -> int:
     """Return an integer that counters hold, `at_most` a larger one."""
+    if type(value) is int and at_least <= value <= at_most:  # as above
+        return value
     plain = _plain(value, "iu")
     if isinstance(plain, bool) or not isinstance(plain, Integral):
         raise TypeError(f"{name} must be an integer, got {kind_of(value)}")

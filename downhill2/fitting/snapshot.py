@@ -177,7 +177,7 @@ class Snapshot:
 
     def _check_order(self, meta: Mapping[str, Any]) -> None:
         """Raise CheckpointError if variables that only their order tells apart have changed places for certain."""
-        then, now = meta.get("places", {}), self._places
+        then, now = meta.get("places") or {}, self._places
         moved = [n for n in now if n in then and then[n] != now[n]]
         if moved and sorted(then.values()) == sorted(now.values()):
             raise CheckpointError(

@@ -10,7 +10,7 @@ import math
 import os
 import weakref
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, overload
 
@@ -25,6 +25,7 @@ __all__ = ["History", "HistoryFile", "beginnings", "csv_cells", "latest_run", "t
 _log = logging.getLogger("downhill2")
 
 _NUMBERS: dict[str, type] = {"epoch": int, "updates": int, "seconds": float, "rows_per_second": float}
+_KINDS: dict[type, Callable[[str, object], float]] = {int: checks.integer, float: checks.real}
 _FLAGS = ("validated", "improved")
 _GROUPS = ("train", "valid", "hyper")
 
@@ -347,7 +348,7 @@ def _end_of_lines(content: bytes) -> int:
 
 
 def _cells(record: Record) -> dict[str, Any]:
-    cells: dict[str, Any] = {name: _number(name, getattr(record, name)) for name in _NUMBERS}
+    cells: dict[str, Any] = {name: _KINDS[kind](name, getattr(record, name)) for name, kind in _NUMBERS.items()}
     cells |= {name: bool(getattr(record, name)) for name in _FLAGS}
     for group in _GROUPS:
         cells |= {f"{group}.{name}": float(value) for name, value in getattr(record, group).items()}
@@ -360,7 +361,7 @@ def csv_cells(record: Record) -> dict[str, str]:
 
 
 def _from_cells(cells: Mapping[str, Any]) -> Record:
-    values: dict[str, Any] = {name: _number(name, _from_json(cells[name])) for name in _NUMBERS}
+    values: dict[str, Any] = {n: _KINDS[kind](n, _from_json(cells[n])) for n, kind in _NUMBERS.items()}
     values |= {name: checks.flag(name, cells[name]) for name in _FLAGS} | {group: {} for group in _GROUPS}
     for column, value in cells.items():
         group, dot, name = column.partition(".")
@@ -369,11 +370,6 @@ def _from_cells(cells: Mapping[str, Any]) -> Record:
     if not isinstance(events := cells["events"], list | tuple):
         raise TypeError(f"events must be a list, got {checks.kind_of(events)}")
     return Record(**values, events=tuple(checks.text("events", event) for event in events))
-
-
-def _number(name: str, value: Any) -> float:
-    """Return a cell of a column of numbers, which holds integers of 64 bits or floats."""
-    return checks.integer(name, value) if _NUMBERS[name] is int else checks.real(name, value)
 
 
 def _without_empty_groups(cells: Mapping[str, Any]) -> dict[str, Any]:

@@ -131,7 +131,8 @@ class MLflow(Tracker):
         flush_seconds: float = 5,
     ) -> None:
         self._mlflow = extras.need("mlflow", "mlflow")
-        self._experiment, self._uri, self._name, self._given = experiment, uri, run_name, run_id
+        self._experiment, self._uri = checks.text("experiment", experiment), uri
+        self._name, self._given = run_name, run_id
         self._config, self._every = checked_config(config), checks.number("flush_seconds", flush_seconds, at_least=0)
         self.run_id = run_id
         self._client: Any = None
@@ -256,7 +257,14 @@ class WandB(Tracker):
         self._config = checked_config(config)
         self._mode = None if mode is None else checks.choice("mode", mode, ("online", "offline", "disabled"))
         resume, folder = None if id is None else "allow", None if dir is None else os.fspath(checks.path("dir", dir))
-        self._settings = {"project": project, "name": name, "id": id, "dir": folder, "resume": resume, **settings}
+        self._settings = {
+            "project": checks.text("project", project),
+            "name": name,
+            "id": id,
+            "dir": folder,
+            "resume": resume,
+            **settings,
+        }
         self._run: Any = None
         self._own = True
         self._series = Series()
