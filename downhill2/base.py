@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from . import climate
-from .checks import flag, kind_of
+from .checks import flag, kind_of, shown
 from .compiling import backends
 from .fitting.fit import Fit
 from .fitting.runs import Runs
@@ -169,7 +169,7 @@ class Optimizer(Runs, Common):
         """Make the rule of a group."""
         if isinstance(algo, Optimizer):
             if algo._fit is not None or algo.groups:
-                raise ValueError(f"algo of a group must be an algorithm without a loss or groups, got {algo!r}")
+                raise ValueError(f"algo of a group must be an algorithm without a loss or groups, got {shown(algo)}")
             algo.hyper.assign(algo.hyper.parse(settings))
             return algo
         return build(type(self) if algo is None else algo, None, **settings)
@@ -352,5 +352,5 @@ def _named(algo: str) -> type[Optimizer]:
     found = Optimizer.registry.get(algo.lower())
     if found is None:
         hint = nearest(algo.lower(), Optimizer.registry) or ";"
-        raise ValueError(f"unknown algorithm {algo!r}{hint} downhill2.list_algorithms() lists all")
+        raise ValueError(f"unknown algorithm {shown(algo)}{hint} downhill2.list_algorithms() lists all")
     return found

@@ -250,6 +250,30 @@ def test_a_setting_of_a_run_takes_a_value_or_names_itself_before_anything_is_com
         answered(name, lambda: opt.minimize(**{"max_updates": 3, "progress": False, **rest, name: value}))
 
 
+BUILD = [n for n in inspect.signature(downhill2.build).parameters if n != "hyper"] + ["preset", "transforms", "project"]
+
+
+@given(st.sampled_from(BUILD), ANYTHING)
+@example("loss", 10**5000)
+@example("algo", 10**5000)
+@example("params", np.ones(10**5))
+def test_an_argument_of_build_is_taken_or_names_itself(name, value):
+    w = pytensor.shared(1.0, name="w")
+    given = {"algo": "adam", "loss": w**2, name: value}
+    answered("algorithm" if name == "algo" and isinstance(value, str) else name, lambda: downhill2.build(**given))
+
+
+@given(st.sampled_from(["train", "valid", "valid_loss", "valid_monitors", "callbacks", "backend"]), ANYTHING)
+@example("train", 10**5000)
+def test_data_and_functions_of_a_run_are_taken_or_refused_in_few_words(opt, name, value):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "Session", accept)
+        patch.setattr(pytensor, "function", accept)
+        # data has more to say: which of its arrays, which axis
+        word = "" if name in ("train", "valid") else name
+        answered(word, lambda: opt.minimize(**{"max_updates": 3, "progress": False, name: value}))
+
+
 OTHERS = ["start", "stop", "max_updates", "smoothing", "diverged", "batch_size", "train_batches", "rng", "drop_last"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from ..running.saving import Every
 from ..running.stopping import Limits
 from ..symbolic import graph
 from ..symbolic.graph import Variable
-from ..symbolic.problem import Pairs, Problem, check_loss, check_monitors
+from ..symbolic.problem import Pairs, Problem, check_loss, check_monitors, listed
 from .faults import Guard
 
 RESUME = (False, True, "auto", "params")
@@ -187,9 +187,10 @@ def evaluated_monitors(
 
 
 def _callbacks(given: Any) -> tuple[Callable[[Any, Record], None], ...]:
-    if not isinstance(given, Iterable):
-        raise TypeError(f"callbacks must be a sequence of functions, got {kind_of(given)}; put a single one in a list")
-    callbacks = tuple(given)
+    try:
+        callbacks = tuple(listed("callbacks", given, "a sequence of functions"))
+    except TypeError as error:
+        raise TypeError(f"{error}; put a single one in a list") from None
     for f in callbacks:
         if isinstance(f, type):
             raise TypeError(f"callbacks must be functions or objects, got the class {f.__name__}; call it to make one")

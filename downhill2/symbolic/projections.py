@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 
-from ..checks import conform, integer, number
+from ..checks import conform, integer, number, shown
 from . import graph
 from .graph import Variable
 from .hyper import Setting
@@ -232,10 +232,10 @@ class Project(Setting):
         """Return pairs, or raise an error that names what is wrong."""
         items = value.items() if isinstance(value, Mapping) else value
         if not isinstance(value, Mapping) and not isinstance(value, tuple):
-            raise TypeError(f"{name} must be a dict of parameters or name patterns, got {value!r}")
+            raise TypeError(f"{name} must be a dict of parameters or name patterns, got {shown(value)}")
         for key, projection in items:
             if not isinstance(key, str) and not graph.is_shared(key):
-                raise TypeError(f"{name} must name parameters by variable or pattern, got {key!r}")
+                raise TypeError(f"{name} must name parameters by variable or pattern, got {shown(key)}")
             if not callable(projection):
                 example = "downhill2.projections.Box(0, 1)"
                 raise TypeError(f"{name} must have projections such as {example}, got {projection!r}")
@@ -260,7 +260,7 @@ def chosen(
     for key, projection in pairs:
         found = {p: n for p, n in zip(params, names, strict=True) if _is_named(p, n, key)}
         if not found:
-            raise ValueError(f"project must name parameters, which are {list(names)}, got {key!r}")
+            raise ValueError(f"project must name parameters, which are {list(names)}, got {shown(key)}")
         for p, name in found.items():
             if p in out:
                 raise ValueError(f"project must name each parameter once, got {name!r} again by {key!r}")
