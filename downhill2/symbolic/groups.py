@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..checks import shown
@@ -12,6 +12,7 @@ from . import graph
 from .graph import Variable
 from .hyper import Hyper, Hyperparameters
 from .layout import Layout
+from .problem import listed
 from .rule import Context, Rule
 
 # what acts on all parameters together, and so is no setting of one group
@@ -50,12 +51,12 @@ class Groups:
     def __init__(
         self, given: Sequence[Mapping[str, Any]], context: Context, make: Callable[[Any, dict[str, Any]], Rule]
     ) -> None:
-        if isinstance(given, Mapping) or graph.is_variable(given) or not isinstance(given, Iterable):
+        if isinstance(given, Mapping):
             raise TypeError(f"groups must be a sequence of dicts, got {shown(given)}")
         self._selections: list[Any] = []
         self.rules: list[Rule] = []
         self.params: list[list[Variable]] = []
-        for index, group in enumerate(given):
+        for index, group in enumerate(listed("groups", given, "a sequence of dicts")):
             if not isinstance(group, Mapping):
                 raise TypeError(f"groups[{index}] must be a dict of settings, got {shown(group)}")
             settings = dict(group)
