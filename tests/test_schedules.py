@@ -397,7 +397,7 @@ def test_a_rate_that_depends_on_data_has_no_value_in_the_history():
         (lambda: Step(0.1, -1), ValueError, "every must be positive, got -1"),
         (lambda: Step(0.1, 1, 0), ValueError, "factor must be positive, got 0"),
         (lambda: MultiStep(0.1, [3, 2]), ValueError, r"boundaries must increase, got \(3.0, 2.0\)"),
-        (lambda: MultiStep(0.1, 3), TypeError, "boundaries must be a sequence of numbers, got 3"),
+        (lambda: MultiStep(0.1, 3), TypeError, "boundaries must be a sequence, got 3"),
         (lambda: Piecewise([1, 2], [-1]), ValueError, "boundaries must be positive, got -1"),
         (lambda: Piecewise([1, 2, 3], [1, 1]), ValueError, r"boundaries must increase, got \(1.0, 1.0\)"),
         (lambda: Piecewise([1, 2], [1, 2]), ValueError, "values must be one more than boundaries, 3, got 2"),
