@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import operator
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pytensor.compile import SharedVariable
 from pytensor.graph.basic import Variable
 
+from .checks import choice, flag, integer, kind_of, shown, text
 from .data.cursor import Cursor
 from .data.feeds import Feed, Transit
 from .data.files import parquet_rows
@@ -19,6 +20,8 @@ from .data.streams import own
 from .data.supply import source_of
 
 __all__ = ["Dataset", "Feed"]
+
+SHUFFLES = ("rows", "batches", False)
 
 
 class Dataset:
@@ -130,19 +133,17 @@ class Dataset:
         prefetch: int = 0,
         retries: int = 0,
     ) -> None:
-        self.name = name or "dataset"
-        self.batch_size = whole_number("batch_size", batch_size)
-        self.iteration_size = None if iteration_size is None else whole_number("iteration_size", iteration_size, 1)
-        self.axis = whole_number("axis", axis)
+        self.name = "dataset" if name is None else text("name", name) or "dataset"
+        self.batch_size = integer("batch_size", batch_size)
+        self.iteration_size = None if iteration_size is None else integer("iteration_size", iteration_size, 1)
+        self.axis = integer("axis", axis)
         self.rng, note = generator(rng, self.name)
-        if shuffle not in ("rows", "batches") and shuffle is not False:
-            raise ValueError(f"shuffle must be 'rows', 'batches' or False, got {shuffle!r}")
-        self.shuffle: Literal["rows", "batches", False] = shuffle
-        self.drop_last = bool(drop_last)
+        self.shuffle: Literal["rows", "batches", False] = choice("shuffle", shuffle, SHUFFLES)
+        self.drop_last = flag("drop_last", drop_last)
         self.weights = None if weights is None else row_weights(weights)
-        self.block_size = None if block_size is None else whole_number("block_size", block_size, 1)
-        self.shuffle_buffer = whole_number("shuffle_buffer", shuffle_buffer, 1)
-        self.transit = Transit(self.name, whole_number("prefetch", prefetch, 0), whole_number("retries", retries, 0))
+        self.block_size = None if block_size is None else integer("block_size", block_size, 1)
+        self.shuffle_buffer = integer("shuffle_buffer", shuffle_buffer, 1)
+        self.transit = Transit(self.name, integer("prefetch", prefetch, 0), integer("retries", retries, 0))
         self._source = source_of(inputs, self)
         self._cursor = Cursor(self.rng, self._source.order, self._source.batches, note)
         self._told: set[str] = set()
@@ -265,22 +266,15 @@ class Dataset:
 
 def row_weights(weights: Any) -> NDArray[np.float64]:
     """Weights as a vector of finite, non-negative numbers, not all zero."""
-    vector = np.array(weights, dtype=np.float64)
+    try:
+        vector = np.array(weights, dtype=np.float64)
+    except (OverflowError, TypeError, ValueError):
+        raise TypeError(f"weights must be a vector of numbers, got {kind_of(weights)}") from None
     if vector.ndim != 1:
         raise ValueError(f"weights must be a vector, got shape {vector.shape}")
     if not (np.isfinite(vector).all() and (vector >= 0).all() and vector.any()):
-        raise ValueError(f"weights must be finite, not negative and not all zero, got {weights!r}")
+        raise ValueError(f"weights must be finite, not negative and not all zero, got {shown(weights)}")
     return vector
-
-
-def whole_number(name: str, value: Any, least: int | None = None) -> int:
-    """An argument as an int, checked."""
-    if isinstance(value, bool | np.bool) or not hasattr(type(value), "__index__"):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    number: int = operator.index(value)
-    if least is not None and number < least:
-        raise ValueError(f"{name} must be at least {least}, got {number}")
-    return number
 
 
 def generator(rng: Any, name: str) -> tuple[np.random.Generator, str]:
@@ -289,9 +283,10 @@ def generator(rng: Any, name: str) -> tuple[np.random.Generator, str]:
         return rng, ""
     if isinstance(rng, np.random.RandomState):
         return np.random.Generator(rng._bit_generator), ""
-    if rng is not None and not hasattr(type(rng), "__index__"):
-        raise TypeError(f"rng must be an integer or a random generator of NumPy, got {rng!r}")
     if rng is not None:
-        return np.random.default_rng(whole_number("rng", rng, 0)), ""
+        try:
+            return np.random.default_rng(integer("rng", rng, 0, math.inf)), ""
+        except TypeError:
+            raise TypeError(f"rng must be an integer or a random generator of NumPy, got {kind_of(rng)}") from None
     seed = int(np.random.SeedSequence().entropy) & 0xFFFFFFFF  # type: ignore[arg-type]
     return np.random.default_rng(seed), f"{name}: shuffling with seed {seed}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import climate
+from .checks import flag, shown
 from .compiling import backends
 from .fitting.fit import Fit
 from .fitting.runs import Runs
@@ -143,8 +144,11 @@ class Optimizer(Runs, metaclass=OptimizerType):
         backend: Any = None,
     ) -> None:
         if not isinstance(type(rule), AlgorithmType):
-            raise TypeError(f"rule must be an algorithm such as Adam(), got {rule!r}; build makes an optimizer by name")
+            raise TypeError(
+                f"rule must be an algorithm such as Adam(), got {shown(rule)}; build makes an optimizer by name"
+            )
         backends.check(backend)
+        flag("monitor_gradients", monitor_gradients)
         self.rule = rule
         self._run: Run | None = None
         self._on: Run | None = None

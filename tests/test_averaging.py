@@ -231,11 +231,11 @@ def test_best_values_are_computed_by_one_function_for_a_whole_run(monkeypatch):
     ("settings", "kind", "message"),
     [
         ({"ema": 1}, ValueError, "ema must be in [0, 1), got 1"),
-        ({"ema": {"decay": 0.9, "debias": 1}}, TypeError, "ema_debias must be of type bool, got 1"),
+        ({"ema": {"decay": 0.9, "debias": 1}}, TypeError, "ema_debias must be True or False, got 1"),
         ({"ema": {"halflife": 3}}, TypeError, "ema must be a number or a dict with some of ['decay', 'debias'], got"),
         ({"swa": -1}, ValueError, "swa must be at least 0, got -1"),
         ({"swa": {"every": 0}}, ValueError, "swa_every must be at least 1, got 0"),
-        ({"lookahead": 2.5}, TypeError, "lookahead must be of type int, got 2.5"),
+        ({"lookahead": 2.5}, TypeError, "lookahead must be an integer, got 2.5"),
         ({"lookahead": {"alpha": -1}}, ValueError, "lookahead_alpha must be at least 0, got -1"),
     ],
     ids=str,

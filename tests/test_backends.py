@@ -108,7 +108,7 @@ def test_a_mode_is_taken_as_it_is_but_for_jax():
     [
         ("jaxx", ValueError, r"backend must be one of 'numba', 'c', 'jax', 'pytorch', got 'jaxx'; did you mean 'jax'"),
         ("tpu!", ValueError, r"got 'tpu!'; a mode of PyTensor may be given too"),
-        (3, TypeError, r"backend must be a name or a PyTensor mode, got 3"),
+        (3, TypeError, r"backend must be a name or a PyTensor mode, got int"),
     ],
 )
 def test_an_unknown_backend_is_refused_before_anything_is_compiled(backend, error, message):

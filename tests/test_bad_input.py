@@ -183,8 +183,8 @@ HYPER = [
     ({"weight_decay": -1}, ValueError, "weight_decay must be at least 0, got -1.0"),
     ({"max_global_norm": -1}, ValueError, "max_global_norm must be at least 0, got -1.0"),
     ({"epsilon": -1e-8}, ValueError, "epsilon must be at least 0, got -1e-08"),
-    ({"decay": "L2"}, ValueError, "decay must be 'coupled' or 'decoupled' or 'independent' or 'proximal', got 'L2'"),
-    ({"nesterov": 1}, TypeError, "nesterov must be of type bool, got 1"),
+    ({"decay": "L2"}, ValueError, "decay must be 'coupled', 'decoupled', 'independent' or 'proximal', got 'L2'"),
+    ({"nesterov": 1}, TypeError, "nesterov must be True or False, got 1"),
 ]
 
 
@@ -437,10 +437,10 @@ def test_data_whose_first_batches_weigh_nothing_cannot_be_averaged(compiling_aga
     [
         ({"patience": -1}, ValueError, "patience must be at least 0, got -1"),
         ({"validate_every": 0}, ValueError, "validate_every must be at least 1, got 0"),
-        ({"max_updates": 1.5}, TypeError, "max_updates must be an integer or None, got 1.5"),
+        ({"max_updates": 1.5}, TypeError, "max_updates must be an integer, got 1.5"),
         ({"min_improvement": "0"}, TypeError, "min_improvement must be a number, got '0'"),
         ({"batch_size": 2.5}, TypeError, "batch_size must be an integer, got 2.5"),
-        ({"train_batches": 0}, ValueError, "iteration_size must be at least 1, got 0"),
+        ({"train_batches": 0}, ValueError, "train_batches must be at least 1, got 0"),
         ({"shuffle": "row"}, ValueError, "shuffle must be 'rows', 'batches' or False, got 'row'"),
         ({"rng": "seed"}, TypeError, "rng must be an integer or a random generator of NumPy, got 'seed'"),
         (

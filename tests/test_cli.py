@@ -553,12 +553,16 @@ def test_runs_of_one_name_are_told_apart(saved, run, drawn):
 
 BAD_RUNS = {
     "nothing": "there is no nothing; name a checkpoint directory or a history file",
-    "problem.py": "problem.py is no history (problem.py, line 1 must be a record of a history, got b''); name a",
+    "problem.py": "problem.py is no history (problem.py, line 1 must be a record of a history, got b''",
     "picture.png": "picture.png is no history",
     "binary.csv": "binary.csv is no history",
     "table.csv": "table.csv is no history (table.csv must have a column 'epoch', got 'a', 'b')",
     "folder": "folder is a directory without a history.jsonl; name that of a run with checkpoint=",
     "empty.jsonl": "empty.jsonl has a history without a record",
+    "nested.jsonl": "nested.jsonl is no history (nested.jsonl, line 1 must be a record of a history, got b'[[[",
+    "large.jsonl": "epoch must be at most 9223372036854775807, got 1180591620717411303424",
+    "endless.jsonl": "epoch must be an integer, got inf",
+    "large.csv": "large.csv, line 2 must be a record of a history; epoch must be at most 9223372036854775807",
 }
 
 
@@ -569,6 +573,12 @@ def bad(place):
     (place / "table.csv").write_text("a,b\n1,2\n")
     (place / "folder").mkdir()
     (place / "empty.jsonl").touch()
+    record = {"epoch": 1, "updates": 1, "seconds": 1.0, "rows_per_second": 1.0, "validated": True, "improved": False}
+    for name, epoch in {"large": 2**70, "endless": float("inf")}.items():
+        (place / f"{name}.jsonl").write_text(json.dumps({**record, "epoch": epoch, "events": []}) + "\n")
+    cells = ",".join(json.dumps(value) for value in {**record, "epoch": 2**70}.values())
+    (place / "large.csv").write_text(f"{','.join(record)},events\n{cells},[]\n")
+    (place / "nested.jsonl").write_text("[" * 100_000 + "\n")
 
 
 @pytest.mark.parametrize("command", ["plot", "report"])

@@ -113,7 +113,7 @@ def test_yogi_starts_where_it_is_told_also_after_a_reset(settings):
         ("ftrl", {"learning_rate": 0}, "learning_rate must be positive, got 0"),
         ("radam", {"threshold": 4}, "threshold must be above 4, got 4"),
         ("adagradwindow", {"window": 0}, "window must be at least 1, got 0"),
-        ("amsgrad", {"form": "keras"}, "form must be 'torch' or 'optax' or 'paper', got 'keras'"),
+        ("amsgrad", {"form": "keras"}, "form must be 'torch', 'optax' or 'paper', got 'keras'"),
         ("lion", {"beta1": 1}, "beta1 must be in [0, 1), got 1"),
         ("cocob", {"alpha": 0}, "alpha must be positive, got 0"),
     ],

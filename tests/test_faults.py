@@ -653,7 +653,7 @@ def test_the_default_backend_finds_a_fault_in_state(value):
         (
             {"on_nonfinite": "ignore"},
             ValueError,
-            "on_nonfinite must be 'raise' or 'stop' or 'skip' or 'rollback', got 'ignore'",
+            "on_nonfinite must be 'raise', 'stop', 'skip' or 'rollback', got 'ignore'",
         ),
         ({"check": "state"}, ValueError, "check must be 'gradients' or 'all', got 'state'"),
         ({"nonfinite_limit": 1.5}, TypeError, "nonfinite_limit must be an integer, got 1.5"),

@@ -296,7 +296,7 @@ def test_a_column_that_no_history_has_is_refused(history, name, hint):
     ("old", "new", "why"),
     [
         ("1.5", "1.5.", "Extra data"),
-        ("1.5", "[1]", "must be a string or a real number"),
+        ("1.5", "[1]", "must be a number, got .1."),
         ("100000.0", "", "rows_per_second"),
         ("1.5,", "", "as many cells"),
         ("1.5,", "1.5,7,", "as many cells"),
@@ -310,7 +310,29 @@ def test_a_damaged_csv_names_the_line(history, tmp_path, old, new, why):
         History.from_csv(path)
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"epoch": 1}', "", '{"epoch": "x"}', "\x00"])
+RECORD = {
+    "epoch": 1, "updates": 3, "seconds": 1.0, "rows_per_second": 5.0, "validated": True, "improved": True,
+    "train.loss": 1.0, "events": [],
+}  # fmt: skip
+WRONG = {
+    "epoch": [math.inf, math.nan, 2**70, -(2**70), 1.5, True, "1", None, [1]],
+    "updates": [10**400],
+    "seconds": [10**400, "1.0", None, True],
+    "validated": [1, "False", None],
+    "train.loss": [10**400, "1.0", "nan", None, [1.0], True],
+    "events": ["text", [1], None, {"a": 1}],
+}
+DAMAGED = [json.dumps({**RECORD, name: value}) for name, values in WRONG.items() for value in values]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{", "[]", '{"epoch": 1}', "", '{"epoch": "x"}', "\x00", "[" * 100_000, '{"a":' * 100_000, "9" * 5000,
+        json.dumps(RECORD).replace("1.0", "9" * 5000, 1), *DAMAGED,
+    ],
+    ids=lambda line: line[:150],
+)  # fmt: skip
 def test_a_damaged_json_line_is_named(history, tmp_path, line):
     path = tmp_path / "run.jsonl"
     history.to_json_lines(path)

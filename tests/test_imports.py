@@ -18,7 +18,7 @@ DATA = (
     *("data.stretches", "data.sources", "data.files", "data.readahead", "data.cursor", "data.feeds"),
     *("data.streams", "data.supply", "dataset"),
 )
-GROUND = ("climate", "config", "extras", "symbolic", "compiling", "running", "data", "dataset")
+GROUND = ("checks", "climate", "config", "extras", "symbolic", "compiling", "running", "data", "dataset")
 NEIGHBOURS = {"running.functions": ("compiling", "config"), "dataset": ("data",)}
 LOOP = (
     *("running.signals", "running.saving", "running.plateau", "running.stopping"),
@@ -97,17 +97,17 @@ def test_imports_are_found():
 
 @pytest.mark.parametrize("module", [m for m in MODULES if room(m) in GROUND])
 def test_the_ground_rooms_import_no_neighbour(module):
-    assert not outside(module, *NEIGHBOURS.get(module, ()))
+    assert not outside(module, "checks", *NEIGHBOURS.get(module, ()))
 
 
 def test_each_file_of_the_data_imports_only_those_before_it():
     for position, module in enumerate(DATA):
-        assert imports(module) <= set(DATA[:position])
+        assert imports(module) <= {"checks", *DATA[:position]}
 
 
 def test_the_loop_imports_nothing_of_the_package_but_its_parts():
     for position, module in enumerate(LOOP):
-        assert imports(module) <= set(LOOP[:position])
+        assert imports(module) <= {"checks", *LOOP[:position]}
 
 
 @pytest.mark.parametrize("module", MIDDLE)
@@ -138,20 +138,23 @@ def test_trackers_stand_on_the_history(module):
         "running.history",
         "running.loop",
         "extras",
+        "checks",
     )
     assert not [m for m in imports(module) if not m.startswith(known)]
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("reporting.plots")])
 def test_pictures_stand_on_the_history_alone(module):
-    assert not [m for m in imports(module) if not m.startswith(("reporting.plots", "running.history", "extras"))]
+    assert not [
+        m for m in imports(module) if not m.startswith(("reporting.plots", "running.history", "extras", "checks"))
+    ]
 
 
 @pytest.mark.parametrize("module", ["reporting.report", "reporting.facts", "reporting.environment"])
 def test_the_report_stands_on_the_history_and_the_pictures(module):
     rooms = ("facts", "environment", "choices", "plots", "words")
     known = (*(f"reporting.{name}" for name in rooms), "running.history")
-    assert not [m for m in imports(module) if m not in ("reporting", "extras") and not m.startswith(known)]
+    assert not [m for m in imports(module) if m not in ("reporting", "extras", "checks") and not m.startswith(known)]
 
 
 @pytest.mark.parametrize("module", ["progress", "screens", "status", "words"])

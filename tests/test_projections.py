@@ -237,9 +237,9 @@ def test_a_parameter_without_elements_has_no_sum():
         (lambda: Box("0"), TypeError, "lower must be a number or an array of numbers, got '0'"),
         (lambda: Box(2, 1), ValueError, "lower must be at most upper, got 2.0 and 1.0"),
         (lambda: Simplex(0), ValueError, "size must be positive, got 0"),
-        (lambda: L2Ball(np.inf), ValueError, "size must be positive, got inf"),
+        (lambda: L2Ball(np.inf), ValueError, "size must be finite and positive, got inf"),
         (lambda: L1Ball("1"), TypeError, "size must be a number, got '1'"),
-        (lambda: Simplex(axis=0.5), TypeError, "axis must be an integer or None, got 0.5"),
+        (lambda: Simplex(axis=0.5), TypeError, "axis must be an integer, got 0.5; None means all elements together"),
     ],
 )
 def test_wrong_sets_are_refused(make, kind, message):

@@ -355,7 +355,7 @@ def test_what_is_no_run_is_refused_and_nothing_is_written(source, error, message
 def test_an_optimizer_that_has_not_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="source must have records of a run"):
         make().report(tmp_path / "run.html")
-    with pytest.raises(TypeError, match="target must be the path of a file, got 3"):
+    with pytest.raises(TypeError, match="target must be a path, got 3"):
         make().report(3)
 
 

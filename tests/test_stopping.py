@@ -76,15 +76,15 @@ def test_the_target_is_named_before_a_limit_and_a_limit_before_patience():
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [
-        ("patience", 2.5, "patience must be an integer or None, got 2.5; None means no early stopping"),
-        ("patience", True, "patience must be an integer or None, got True"),
+        ("patience", 2.5, "patience must be an integer, got 2.5; None means no early stopping"),
+        ("patience", True, "patience must be an integer, got True"),
         (
             "validate_every",
             "10",
-            "validate_every must be an integer or None, got '10'; None means no validation",
+            "validate_every must be an integer, got '10'; None means no validation",
         ),
-        ("max_updates", 1e3, r"max_updates must be an integer or None, got 1000\.0; None means no limit"),
-        ("max_epochs", [3], r"max_epochs must be an integer or None, got \[3\]"),
+        ("max_updates", 1e3, r"max_updates must be an integer, got 1000\.0; None means no limit"),
+        ("max_epochs", [3], r"max_epochs must be an integer, got \[3\]"),
         ("min_improvement", None, "min_improvement must be a number, got None"),
         ("min_improvement", False, "min_improvement must be a number, got False"),
         ("max_seconds", "60", "max_seconds must be a number, got '60'"),
@@ -335,7 +335,7 @@ def test_plateau_may_be_given_as_true_or_by_its_options():
         ({"blocks": 2}, ValueError, "plateau's blocks must be at least 3, got 2"),
         ({"min_fall": None}, TypeError, "plateau's min_fall must be a number, got None"),
         ({"min_fall": -0.1}, ValueError, "plateau's min_fall must be at least 0, got -0.1"),
-        ({"max_error": 0}, ValueError, "plateau's max_error must be above 0, got 0"),
+        ({"max_error": 0}, ValueError, "plateau's max_error must be positive, got 0"),
     ],
 )
 def test_a_plateau_that_makes_no_sense_is_refused(plateau, error, message):

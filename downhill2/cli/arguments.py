@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from ..checks import integer, shown
+
 
 def add_json(parser: argparse.ArgumentParser, what: str = "") -> None:
     """Let a command print JSON."""
@@ -19,6 +21,7 @@ def add_picture(parser: argparse.ArgumentParser, default: str | None = None) -> 
 
 def count(text: str) -> int:
     """Return the number from 1 on that an argument is."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a number from 1 on, got {text!r}")
-    return int(text)
+    try:
+        return integer("it", int(text) if text.isdecimal() else text, 1)
+    except (TypeError, ValueError):  # also of more digits than Python reads
+        raise argparse.ArgumentTypeError(f"must be a number from 1 on, got {shown(text)}") from None

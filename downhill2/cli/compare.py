@@ -95,7 +95,7 @@ def settings_of(given: list[str], algorithms: list[str]) -> dict[str, dict[str, 
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last two of what is nested too deep
         return text.strip()
 
 

@@ -6,7 +6,6 @@ A RUN is a checkpoint directory, or the file of a history: JSON lines or, called
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from . import runs
 from .arguments import add_json
@@ -32,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the page."""
     from ..reporting import report
 
-    target = runs.writable(args.output or f"{Path(args.run).resolve().stem}.html")
+    target = runs.writable(args.output or f"{runs.path_of(args.run).resolve().stem}.html")
     if not args.output and target.exists() and MARK not in target.read_bytes()[:500]:
         raise UsageError(f"{target} is a file of another kind, and stays; name the page with --output")
     runs.load(args.run)  # says what is wrong with it, if anything is

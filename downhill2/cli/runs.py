@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .. import checks
 from ..extras import need
 from ..running.history import History
 from .errors import CommandError, UsageError
@@ -29,7 +30,7 @@ def load(run: str) -> History:
     UsageError
         If there is no history.
     """
-    path = _file(Path(run))
+    path = _file(path_of(run))
     try:
         history = History.from_csv(path) if path.suffix == ".csv" else History.from_json_lines(path)
     except OSError as error:
@@ -39,6 +40,20 @@ def load(run: str) -> History:
     if not history:
         raise UsageError(f"{run} has a history without a record; has the run made its first epoch?")
     return history
+
+
+def path_of(text: str) -> Path:
+    """Return the path that an argument names.
+
+    Raises
+    ------
+    UsageError
+        If it names none.
+    """
+    try:
+        return checks.path("the path", text)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _file(path: Path) -> Path:
@@ -53,7 +68,7 @@ def _file(path: Path) -> Path:
 
 def names(runs: Sequence[str]) -> list[str]:
     """Return what to call runs: the last part of their paths, where that tells them apart, else all of it."""
-    short = [Path(os.path.abspath(run)).name for run in runs]
+    short = [Path(os.path.abspath(path_of(run))).name for run in runs]
     count = Counter(short)
     return [name if count[name] == 1 else run for name, run in zip(short, runs, strict=True)]
 
@@ -66,7 +81,7 @@ def writable(target: str) -> Path:
     UsageError
         If it is not, or the path is that of a directory.
     """
-    path = Path(target)
+    path = path_of(target)
     if not path.parent.is_dir():
         raise UsageError(f"cannot write {target}: there is no directory {path.parent}; make it first")
     if path.is_dir():

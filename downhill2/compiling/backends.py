@@ -35,7 +35,7 @@ def base(backend: Any) -> Mode:
     if backend is None or isinstance(backend, Mode):
         return get_mode(backend)
     if not isinstance(backend, str):
-        raise TypeError(f"backend must be a name or a PyTensor mode, got {backend!r}")
+        raise TypeError(f"backend must be a name or a PyTensor mode, got {type(backend).__name__}")
     try:
         return get_mode(MODES.get(backend.lower(), backend))
     except ValueError:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import checks
 from .sources import Column, Converted, Read, Rows, Slot, is_of
 from .stretches import Index
 
@@ -174,9 +175,10 @@ class ParquetRows(BlockRows):
 
 def parquet_rows(paths: Any, columns: Any) -> list[ParquetRows]:
     """Rows of the inputs that :meth:`.Dataset.from_parquet` is asked for."""
-    listed = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    several = isinstance(paths, Iterable) and not isinstance(paths, str | bytes | os.PathLike)
+    listed = [checks.path("paths", one) for one in (paths if several else [paths])]
     if not listed:
-        raise ValueError(f"paths must name at least one file, got {paths!r}")
+        raise ValueError(f"paths must name at least one file, got {checks.shown(paths)}")
     metadata = [parquet().read_metadata(path) for path in listed]
     schema = metadata[0].schema.to_arrow_schema()
     inputs = [schema.names] if columns is None else [columns] if isinstance(columns, str) else list(columns)

@@ -13,6 +13,7 @@ import numpy as np
 from pytensor.compile import SharedVariable
 from pytensor.graph.basic import Variable
 
+from ..checks import shown
 from .cursor import Order
 from .feeds import Feed, RowFeed, ShuffledFeed
 from .files import BlockRows, ChunkedRows, block_edges, is_chunked
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("downhill2")
 
+MOST = 10**8  # batches per epoch where there is no data: their list, and its order, lie in memory
 CALLS = 100  # batches per epoch of a callable without a length
 
 
@@ -150,6 +152,9 @@ class BatchList:
     def __init__(self, batches: Sequence[Sequence[Any]], data: Dataset) -> None:
         refuse_weights(data)
         if data.iteration_size and not any(batches):
+            if data.iteration_size > MOST:
+                sizes = "iteration_size, train_batches and valid_batches"
+                raise ValueError(f"{sizes} must be at most {MOST} where there is no data, got {data.iteration_size}")
             # Without data all batches are alike, so evaluation, too, has as many as it was asked for.
             batches = [()] * data.iteration_size
         if _one_memory(batches):
@@ -257,13 +262,15 @@ def source_of(inputs: Any, data: Dataset) -> Table | BatchList | Streamed:
         )
     if hasattr(type(inputs), "__iter__"):
         return Streamed(lambda: inputs, inputs, data, length=known_length(inputs))
-    raise TypeError(f"inputs must be arrays, batches, a callable or an iterable of batches, got {inputs!r}")
+    raise TypeError(f"inputs must be arrays, batches, a callable or an iterable of batches, got {shown(inputs)}")
 
 
 def listed_source(inputs: Sequence[Any], data: Dataset) -> Table | BatchList:
     """A list of arrays, or of batches."""
     if not inputs:
-        raise ValueError(f"inputs must hold an array or a batch, got {inputs!r}; for a loss without inputs give None")
+        raise ValueError(
+            f"inputs must hold an array or a batch, got {shown(inputs)}; for a loss without inputs give None"
+        )
     if all(is_array(item) for item in inputs):
         return Table(inputs, data)
     if all(isinstance(item, list | tuple) for item in inputs):
@@ -280,7 +287,7 @@ def called_source(inputs: Callable[[], Any], data: Dataset) -> Streamed:
     try:
         inspect.signature(inputs).bind()
     except TypeError:
-        raise TypeError(f"inputs must be callable without arguments, got {inputs!r}") from None
+        raise TypeError(f"inputs must be callable without arguments, got {shown(inputs)}") from None
     except ValueError:  # some callables written in C do not tell their arguments
         pass
     if inspect.isgeneratorfunction(inputs) or inspect.isgeneratorfunction(type(inputs).__call__):
@@ -315,4 +322,4 @@ def rows_of(values: Any, axis: int) -> Rows:
 def refuse_weights(data: Dataset) -> None:
     """Raise ValueError if rows are weighted that the Dataset does not know."""
     if data.weights is not None:
-        raise ValueError(f"{data.name}: weights must be None for ready-made batches, got {data.weights!r}")
+        raise ValueError(f"{data.name}: weights must be None for ready-made batches, got {shown(data.weights)}")

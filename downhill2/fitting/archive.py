@@ -98,6 +98,7 @@ class Archive:
         self._journal.share(self._saving.shared_history)
         if self._directory is None:
             return
+        self._snapshot.warn()
         found = self._directory.latest() if there else None
         self._saved = found is not None
         if found is None:
@@ -144,7 +145,7 @@ class Archive:
             _ending(directory)  # raises if its file is somebody else's
         params = self._fit.problem.params
         before = [p.get_value() for p in params]
-        self._snapshot.apply_params(tensors)
+        self._snapshot.apply_params(tensors, meta)
         try:
             self._fit.updates()  # makes the state, which may start at the parameters
             self._journal.open(directory.history)
@@ -209,7 +210,7 @@ class Archive:
             return False
         if not found or not all(np.isfinite(t).all() for n, t in found[1].items() if n.startswith("params.")):
             return False
-        self._snapshot.apply_params(found[1])
+        self._snapshot.apply_params(*found[1:])
         return True
 
     def _restore_position(self, meta: Mapping[str, Any]) -> None:

@@ -8,13 +8,13 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
+from ..checks import choice, conform, integer, number
 from ..running.stopping import Progress
 from ..symbolic import graph
 from ..symbolic.graph import Variable
@@ -98,21 +98,10 @@ class Guard:
     rollback_factor: float = 0.5
 
     def __post_init__(self) -> None:
-        for name, value, allowed in (
-            ("on_nonfinite", self.on_nonfinite, POLICIES),
-            ("check", self.check, CHECKS),
-        ):
-            if value not in allowed:
-                raise ValueError(f"{name} must be {' or '.join(map(repr, allowed))}, got {value!r}")
-        limit, factor = self.nonfinite_limit, self.rollback_factor
-        if not isinstance(limit, Integral) or isinstance(limit, bool):
-            raise TypeError(f"nonfinite_limit must be an integer, got {limit!r}")
-        if limit < 0:
-            raise ValueError(f"nonfinite_limit must be at least 0, got {limit!r}")
-        if not isinstance(factor, Real) or isinstance(factor, bool):
-            raise TypeError(f"rollback_factor must be a number, got {factor!r}")
-        if not 0 < factor <= 1:
-            raise ValueError(f"rollback_factor must be in (0, 1], got {factor!r}")
+        conform(self, "on_nonfinite", choice, POLICIES)
+        conform(self, "check", choice, CHECKS)
+        conform(self, "nonfinite_limit", integer, 0)
+        conform(self, "rollback_factor", number, above=0, at_most=1)
 
 
 class Faults:

@@ -65,6 +65,11 @@ class Fit:
         """Raise TypeError: `opt.fit(train)` is how other packages begin a run."""
         raise TypeError(f"fit must not be called{synonyms.method('fit')}")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy of the optimizer, or a pickle, has: nothing compiled, and no display."""
+        self.settle()
+        return {**vars(self), "_functions": {}, "_packs": {}, "_apart": {}, "_optional": None, "busy": nullcontext}
+
     # -- expressions
 
     def updates(self, gate: Variable | None = None, layout: Layout | None = None) -> dict[Variable, Variable]:

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..running.checkpoint import Tensors, read, write
+from .. import checks
+from ..running import formats
+from ..running.checkpoint import Tensors
 from ..running.contents import Differences
 from .snapshot import Snapshot
 
@@ -27,21 +29,27 @@ class Persistent:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write parameters, state, clocks, hyperparameters, random generators and the best to a file.
 
-        The file is a safetensors file with a checksum for each tensor. It is written beside the one it replaces, which
-        stays until the new one is whole.
+        Each tensor has its name and a checksum. The file is written beside the one it replaces, which stays until the
+        new one is whole.
 
         Parameters
         ----------
         path : path
+            Its end says the format; the contents are the same: ``.safetensors``, also without an end; ``.npz``, for
+            `numpy.load`; ``.h5`` or ``.hdf5``, which needs h5py.
 
         Raises
         ------
         CheckpointError
             If the file cannot be written.
+        ValueError
+            If its name has another end.
+        ImportError
+            If h5py is missing.
         """
         snapshot, best = self._snapshot(), self.fit.best
         tensors = {**snapshot.tensors(), **snapshot.best_tensors(best)}
-        write(path, tensors, {**snapshot.meta(), "best_monitors": best.monitors})
+        formats.write(checks.path("path", path), tensors, {**snapshot.meta(), "best_monitors": best.monitors})
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Set everything to what `save`, or a checkpoint of a run, has in a file.
@@ -57,7 +65,7 @@ class Persistent:
         """
         with self.fit.rule.context.store.tried():
             snapshot = self._snapshot()
-            tensors, meta = _without_validations(*read(path))
+            tensors, meta = _without_validations(*formats.read(checks.path("path", path)))
             snapshot.check(tensors, meta)
         snapshot.restore(tensors, meta)
         self.fit.best = best = self.fit.no_best()
@@ -90,6 +98,9 @@ class Persistent:
         CheckpointError
             If `strict` and not all fits. Nothing is changed then.
         """
+        if not isinstance(state, Mapping) or not isinstance(state.get("meta", {}), Mapping):
+            raise TypeError(f"state must be a dict as state_dict returns it, got {checks.kind_of(state)}")
+        strict = checks.flag("strict", strict)
         with self.fit.rule.context.store.tried():
             snapshot = self._snapshot()
             tensors = {n: np.asarray(v) for n, v in state.items() if n != "meta"}
@@ -100,7 +111,9 @@ class Persistent:
 
     def _snapshot(self) -> Snapshot:
         self.fit.updates()  # makes the state that is not there yet
-        return Snapshot(self.fit)
+        snapshot = Snapshot(self.fit)
+        snapshot.warn()
+        return snapshot
 
 
 def _without_validations(tensors: Tensors, meta: dict[str, Any]) -> tuple[Tensors, dict[str, Any]]:

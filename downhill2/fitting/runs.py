@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import climate
+from .. import checks, climate
 from ..dataset import Feed
 from ..running.history import History
 from ..running.loop import Limits, Pair, Run
@@ -257,6 +257,7 @@ class Runs(Persistent):
 
     def stop(self, why: str) -> None:
         """End the run that is on at its next boundary; for callbacks. `stopped` is then ``'callback: <why>'``."""
+        checks.text("why", why)
         if self._run is not None:
             self._run.stop(f"callback: {why}")
 
@@ -374,5 +375,6 @@ def _reach(limits: Limits, per_epoch: int | None, most: int = 1000) -> tuple[np.
         return np.zeros(1, int), np.zeros(1, int)
     of_epochs = None if limits.max_epochs is None else limits.max_epochs * per_epoch
     count = min((n for n in (limits.max_updates, of_epochs) if n is not None), default=1)
+    count = min(count, 2**53)  # beyond, float64 does not hold each number
     updates = np.unique(np.linspace(0, max(0, count - 1), most).astype(int))
     return updates, updates // per_epoch

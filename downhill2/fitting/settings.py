@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Mapping
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+from ..checks import choice, conform, flag, integer, kind_of, path
 from ..compiling import backends
-from ..dataset import Dataset, Feed
+from ..dataset import SHUFFLES, Dataset, Feed, generator
 from ..running.checkpoint import HISTORY
 from ..running.loop import Record
 from ..running.saving import Every
@@ -18,7 +18,7 @@ from ..running.signals import POLICIES
 from ..running.stopping import Limits
 from ..symbolic import graph
 from ..symbolic.graph import Variable
-from ..symbolic.problem import Pairs, Problem, check_loss, check_monitors
+from ..symbolic.problem import Pairs, Problem, check_loss, check_monitors, listed
 from .faults import Guard
 
 RESUME = (False, True, "auto", "params")
@@ -34,6 +34,14 @@ class Feeding:
     rng: Any = None
     shuffle: Any = "rows"
     drop_last: bool = False
+
+    def __post_init__(self) -> None:
+        conform(self, "batch_size", integer)
+        for batches in ("train_batches", "valid_batches"):
+            conform(self, batches, integer, 1, none="a pass over the data")
+        conform(self, "shuffle", choice, SHUFFLES)
+        conform(self, "drop_last", flag)
+        generator(self.rng, "")  # raises for what is none
 
     def dataset(self, data: Any, name: str) -> Dataset:
         """Return `data` as a Dataset for training or, by the name of ``'valid'``, for evaluation."""
@@ -64,11 +72,10 @@ class Saving:
 
     def __post_init__(self) -> None:
         self.every()
-        for name in ("checkpoint", "history"):
-            if not isinstance(getattr(self, name), str | os.PathLike | None):
-                raise TypeError(f"{name} must be a path, got {getattr(self, name)!r}")
-        if not any(self.resume is allowed or self.resume == allowed for allowed in RESUME):
-            raise ValueError(f"resume must be False, True, 'auto' or 'params', got {self.resume!r}")
+        conform(self, "checkpoint", path, none="that the run is not saved")
+        conform(self, "history", path, none="the history of the checkpoints, if any")
+        conform(self, "keep", integer, 1)
+        conform(self, "resume", choice, RESUME)
         if self.resume and self.checkpoint is None:
             raise ValueError(f"checkpoint must name a directory to resume from, got None with resume={self.resume!r}")
 
@@ -98,10 +105,12 @@ class Calls:
 
     def __post_init__(self) -> None:
         given = self.updates_per_call
-        if isinstance(given, bool) or not isinstance(given, str | Integral):
-            raise TypeError(f"updates_per_call must be 'auto' or an integer, got {given!r}")
-        if given != "auto" and (isinstance(given, str) or given < 1):
-            raise ValueError(f"updates_per_call must be 'auto' or at least 1, got {given!r}")
+        if isinstance(given, str) and given == "auto":
+            return
+        try:
+            conform(self, "updates_per_call", integer, 1)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{error}; or 'auto'") from None
 
     @property
     def count(self) -> int | None:
@@ -151,8 +160,8 @@ class Settings:
         valid = given.pop("valid_loss", None), given.pop("valid_monitors", None)
         backends.check(backend := given.pop("backend", None))
         progress = given.pop("progress", None)
-        if progress is not None and not isinstance(progress, bool):
-            raise TypeError(f"progress must be True, False or None, got {progress!r}")
+        if progress is not None:
+            progress = flag("progress", progress)
         on_signal = _on_signal(given.pop("on_signal", "auto"), callbacks)
         return cls(limits, feeding, guard, saving, *valid, callbacks, backend, calls, progress, on_signal)
 
@@ -201,22 +210,22 @@ def evaluated_monitors(
 
 
 def _callbacks(given: Any) -> tuple[Callable[[Any, Record], None], ...]:
-    if not isinstance(given, Iterable):
-        raise TypeError(f"callbacks must be a sequence of functions, got {given!r}; put a single one in a list")
-    callbacks = tuple(given)
+    try:
+        callbacks = tuple(listed("callbacks", given, "a sequence of functions"))
+    except TypeError as error:
+        raise TypeError(f"{error}; put a single one in a list") from None
     for f in callbacks:
         if isinstance(f, type):
             raise TypeError(f"callbacks must be functions or objects, got the class {f.__name__}; call it to make one")
         if not callable(f):
             hint = "; its on_epoch_end is the function to give" if hasattr(f, "on_epoch_end") else ""
-            raise TypeError(f"callbacks must be functions of an optimizer and a Record, got {f!r}{hint}")
+            raise TypeError(f"callbacks must be functions of an optimizer and a Record, got {kind_of(f)}{hint}")
     return callbacks
 
 
 def _on_signal(given: Any, callbacks: Iterable[Any]) -> str:
     """Return what follows a signal: what the caller says, or else a callback that knows who calls the run."""
-    if given not in POLICIES:
-        raise ValueError(f"on_signal must be {' or '.join(map(repr, POLICIES))}, got {given!r}")
+    given = choice("on_signal", given, POLICIES)
     told = [getattr(f, "on_signal", "auto") for f in callbacks] if given == "auto" else []
     return next((policy for policy in told if policy in ("stop", "raise")), given)
 

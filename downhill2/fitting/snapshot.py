@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
+from functools import cached_property
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
+from .. import checks, climate
 from ..running.checkpoint import CheckpointError
 from ..running.contents import Differences, compare_names, generator_from, generator_state
 from ..running.functions import Best
 from ..symbolic import graph
 from ..symbolic.graph import Variable
+from ..symbolic.places import places
+from ..symbolic.problem import Problem
 from .fit import Fit
 
+logger = climate.get_logger("downhill2")
+
 Tensors = Mapping[str, np.ndarray]
+
+_warned: WeakSet[Problem] = WeakSet()
 
 
 class Snapshot:
@@ -57,6 +66,30 @@ class Snapshot:
             **{f"hyper.{n}": v for n, v in zip(graph.labels(given), given, strict=True)},
         }
 
+    @cached_property
+    def alike(self) -> dict[str, Variable]:
+        """The tensors by name that only their order tells apart: of one name or none, and of one shape and dtype."""
+        found: dict[Any, dict[str, Variable]] = {}
+        for n, v in self.variables().items():
+            if not n.startswith("state.") and not graph.is_generator(v):
+                found.setdefault((n.partition(".")[0], v.name, _kind(v)), {})[n] = v
+        return {n: v for same in found.values() if len(same) > 1 for n, v in same.items()}
+
+    @cached_property
+    def _places(self) -> dict[str, str]:
+        alike = self.alike
+        return dict(zip(alike, places(self._problem.loss, [*alike.values()]), strict=True)) if alike else {}
+
+    def warn(self) -> None:
+        """Log, once for a problem, which variables a file matches by their order."""
+        if self.alike and self._problem not in _warned:
+            _warned.add(self._problem)
+            logger.warning(
+                "%s have no name of their own and one shape: files tell them apart by their order in the loss alone; "
+                "name them, pytensor.shared(..., name='W')",
+                ", ".join(self.alike),
+            )
+
     # -- out
 
     def tensors(self) -> dict[str, np.ndarray]:
@@ -77,6 +110,7 @@ class Snapshot:
             "hyper": hyper.numbers(),
             "settings": hyper.settings(),
             "groups": self._groups(),
+            "places": self._places,
             "generators": {n: generator_state(g) for n, g in generators.items()},
         }
 
@@ -116,7 +150,7 @@ class Snapshot:
     def check(self, tensors: Tensors, meta: Mapping[str, Any]) -> None:
         """Raise CheckpointError unless everything that `apply` sets is there and fits."""
         own = self.meta()
-        if lacking := [n for n in own if n not in meta]:
+        if lacking := [n for n in own if n not in meta and n != "places"]:
             raise CheckpointError(f"the checkpoint is of no optimizer: it has no {lacking[0]!r}")
         if meta["algorithm"] != own["algorithm"]:
             raise CheckpointError(f"the checkpoint is of {meta['algorithm']}, got {own['algorithm']}")
@@ -127,6 +161,7 @@ class Snapshot:
             raise CheckpointError(f"the checkpoint is of other settings of {', '.join(changed)}")
         if found := self.differences(tensors, meta):
             raise CheckpointError(f"the checkpoint is of another model: {found}")
+        self._check_order(meta)
         if set(meta["generators"]) != set(own["generators"]):
             raise CheckpointError(
                 f"the checkpoint has the generators {sorted(meta['generators'])}, got {sorted(own['generators'])}"
@@ -135,8 +170,22 @@ class Snapshot:
             _generators(meta)
         except ValueError as error:
             raise CheckpointError(f"the checkpoint has a random generator that is none: {error}") from error
+        try:
+            _clocks(meta)
+        except (OverflowError, TypeError, ValueError) as error:
+            raise CheckpointError(f"the checkpoint has clocks that are none: {error}") from error
 
-    def apply_params(self, tensors: Tensors) -> None:
+    def _check_order(self, meta: Mapping[str, Any]) -> None:
+        """Raise CheckpointError if variables that only their order tells apart have changed places for certain."""
+        then, now = meta.get("places") or {}, self._places
+        moved = [n for n in now if n in then and then[n] != now[n]]
+        if moved and sorted(then.values()) == sorted(now.values()):
+            raise CheckpointError(
+                f"the checkpoint has {', '.join(moved)} in another order: where one of them stood in the loss, another "
+                "stands now; name them, or put the terms of the loss back in their order"
+            )
+
+    def apply_params(self, tensors: Tensors, meta: Mapping[str, Any]) -> None:
         """Set the parameters alone.
 
         Raises
@@ -148,6 +197,7 @@ class Snapshot:
         found = {n: t for n, t in tensors.items() if n.startswith("params.")}
         if differences := compare_names({n: _kind(p) for n, p in params.items()}, found):
             raise CheckpointError(f"the checkpoint is of another model: {differences}")
+        self._check_order(meta)
         graph.assign({p: found[name] for name, p in params.items()})
 
     def restore(self, tensors: Tensors, meta: Mapping[str, Any]) -> None:
@@ -157,8 +207,7 @@ class Snapshot:
 
     def apply(self, tensors: Tensors, meta: Mapping[str, Any]) -> Differences:
         """Set variables to what a checkpoint says, but for those that it lacks or has otherwise: return these."""
-        generators, factor = _generators(meta), float(meta["rate_factor"])
-        updates, epochs = np.int64(meta["updates"]), np.int64(meta["epochs"])
+        generators, (updates, epochs, factor) = _generators(meta), _clocks(meta)
         differences, variables = self.differences(tensors, meta), self.variables()
         wrong = {*differences.unexpected, *differences.shapes, *differences.dtypes}
         found = {**tensors, **generators}
@@ -180,6 +229,11 @@ class Snapshot:
 
 def _generators(meta: Mapping[str, Any]) -> dict[str, np.random.Generator]:
     return {n: generator_from(state) for n, state in meta["generators"].items()}
+
+
+def _clocks(meta: Mapping[str, Any]) -> tuple[np.int64, np.int64, float]:
+    updates, epochs = (np.int64(checks.integer(name, meta[name], 0)) for name in ("updates", "epochs"))
+    return updates, epochs, checks.number("rate_factor", meta["rate_factor"], at_least=0)
 
 
 def _moving(used: Iterable[Variable]) -> list[Variable]:

@@ -18,6 +18,7 @@ from pytensor.graph.traversal import ancestors
 from pytensor.tensor.shape import Shape_i
 
 from .. import extras
+from ..checks import flag
 from ..fitting.settings import NAMES
 from ..optimizer import Optimizer, build
 from ..running.loop import Record
@@ -223,6 +224,7 @@ def find_MAP(
             pm.Normal("obs", x @ w, 1, observed=y)
             point = downhill2.pymc.find_MAP(rows=["x", "y"], batch_size=64, learning_rate=0.01)
     """
+    include_transformed = flag("include_transformed", include_transformed)
     posterior = Posterior(model, rows, vars, initvals, random_seed)
     run = {"rng": random_seed, **_end(algo, settings, posterior.data is None)}
     if posterior.updates:  # what is drawn anew each time cannot tell which point is better

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytensor
 import pytensor.tensor as pt
 from numpy.typing import NDArray
 
+from ..checks import choice, kind_of, number
 from ..extras import need
 from ..fitting.settings import BESIDE_RUN, NAMES
 from ..optimizer import build
@@ -248,15 +248,10 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
         return self
 
     def _check(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"kind must be 'classifier' or 'regressor', got {self.kind!r}")
+        choice("kind", self.kind, KINDS)
         if self.model is not None and not callable(self.model):
-            raise TypeError(f"model must be a function of n_features, n_outputs and rng, got {self.model!r}")
-        fraction = self.validation_fraction
-        if not isinstance(fraction, Real):
-            raise TypeError(f"validation_fraction must be a number, got {fraction!r}")
-        if not 0 <= fraction < 1:
-            raise ValueError(f"validation_fraction must be at least 0 and below 1, got {fraction!r}")
+            raise TypeError(f"model must be a function of n_features, n_outputs and rng, got {kind_of(self.model)}")
+        number("validation_fraction", self.validation_fraction, at_least=0, below=1)
         for name in self._settings:
             if name in OTHERWISE:
                 raise TypeError(f"{name} is no setting of Estimator; {OTHERWISE[name]}")

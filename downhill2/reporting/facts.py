@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import checks
 from ..running.history import History, latest_run
 from .choices import choices, recorded_choices
 
@@ -113,12 +114,12 @@ def known_of(source: Any) -> Facts:
     if isinstance(source, History):
         facts = Facts(source)
     elif isinstance(source, str | os.PathLike):
-        path = Path(source)
+        path = checks.path("source", source)
         facts = _of_directory(path) if path.is_dir() else Facts(_history(path), path.name)
     elif hasattr(source, "fit") and isinstance(getattr(source, "history", None), History):
         facts = _of_optimizer(source)
     else:
-        raise TypeError(f"source must be an Optimizer, a History or the path of a run, got {source!r}")
+        raise TypeError(f"source must be an Optimizer, a History or the path of a run, got {checks.kind_of(source)}")
     if not len(facts.history):
         raise ValueError(f"source must have records of a run, got {source!r}, whose history is empty; run it first")
     return facts

@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TextIO
 
+from .. import checks
 from ..extras import need
 from . import facts
 from .environment import environment, libraries
@@ -46,8 +47,7 @@ def write(target: str | os.PathLike[str], source: Any) -> None:
     OSError
         If the source cannot be read, or the target not be written.
     """
-    if not isinstance(target, str | os.PathLike):
-        raise TypeError(f"target must be the path of a file, got {target!r}")
+    file_path = checks.path("target", target)
     jinja2 = need("jinja2", "report")
     need("matplotlib", "report")
     known = facts.known_of(source)
@@ -56,7 +56,7 @@ def write(target: str | os.PathLike[str], source: Any) -> None:
     template.filters["number"] = number
     text = resources.files(__package__).joinpath("report.html").read_text("utf-8")
     page = template.from_string(text).render(_contents(known))
-    with _replacing(Path(target)) as file:
+    with _replacing(file_path) as file:
         file.write(page)
 
 

@@ -19,7 +19,7 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,6 +27,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import pytensor
 from safetensors import SafetensorError, safe_open
+
+from .. import checks
 
 __all__ = ["HISTORY", "RESULT", "CheckpointError", "Directory", "check", "holds_run", "read", "write"]
 
@@ -41,6 +43,7 @@ _FORMAT = 1
 _LONGEST_HEADER = 100_000_000  # what readers of safetensors accept
 _NAME = re.compile(r"update-(\d{9,})\.safetensors")
 _TEMPORARY = re.compile(rf"\.({_NAME.pattern}|{re.escape(RESULT)})\.[0-9a-f]{{8}}\.tmp")
+_DAMAGED = (SafetensorError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _CODES = {
     "bool": "BOOL",
     **{f"{kind}{bits}": f"{kind[0].upper()}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
@@ -74,27 +77,27 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], meta:
         If the system refuses. The former file is whole and no temporary file is left. Only when what fails is the
         last act, to make the new file's name durable, the new file is there, whole as well.
     """
-    _write(Path(path), tensors, meta, {})
+    _write(checks.path("path", path), tensors, meta, {})
 
 
 def check(tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
     """Raise the TypeError or ValueError that `write` would raise for these; to be told before there is much to lose."""
-    _arranged(tensors)
-    _plain(meta, "meta")
+    arranged(tensors)
+    plain(meta, "meta")
 
 
 def _write(path: Path, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any], marks: dict[str, bool]) -> None:
     if not isinstance(meta, Mapping):
         raise TypeError(f"meta must be a mapping, got {meta!r}")
-    arrays, contents = _arranged(tensors), {**marks, "meta": _plain(meta, "meta")}
+    arrays, contents = arranged(tensors), {**marks, "meta": plain(meta, "meta")}
     blank = _header(arrays, dict.fromkeys(arrays, "0" * 64), contents)
     if len(blank) > _LONGEST_HEADER:
         raise ValueError(f"meta must be shorter than {_LONGEST_HEADER} bytes as JSON, got {len(blank)} with names")
     try:
-        with _replacing(path) as file, ThreadPoolExecutor() as pool:
+        with replacing(path) as file, ThreadPoolExecutor() as pool:
             # Hashing takes as long as the disk, and does not need the interpreter: both at once. So the
             # header, which has the digests and therefore a length known before them, is written last.
-            digests = {name: pool.submit(_digest, array) for name, array in arrays.items()}
+            digests = {name: pool.submit(digest_of, array) for name, array in arrays.items()}
             file.seek(len(blank))
             for array in arrays.values():
                 _put(file, _bytes(array))
@@ -116,13 +119,13 @@ def _sync(file: BinaryIO) -> None:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path) -> Iterator[BinaryIO]:
     """Open a file beside `path` that takes its place at the end, or goes if there is an error."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with open(temporary, "xb") as file:
+        with open(temporary, "x+b") as file:
             yield file
             _sync(file)
         os.replace(temporary, path)
@@ -147,7 +150,7 @@ def _sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def _arranged(tensors: Mapping[str, np.ndarray]) -> Tensors:
+def arranged(tensors: Mapping[str, np.ndarray]) -> Tensors:
     """Return what the file holds, in its order: the widest dtypes first, so that each tensor is aligned."""
     arrays = {}
     for name, value in tensors.items():
@@ -174,7 +177,7 @@ def _described(array: np.ndarray) -> dict[str, Any]:
     return {"dtype": _CODES[array.dtype.name], "shape": list(array.shape)}
 
 
-def _digest(array: np.ndarray) -> str:
+def digest_of(array: np.ndarray) -> str:
     digest = hashlib.sha256(json.dumps(_described(array)).encode())
     digest.update(_bytes(_little(array)))
     return digest.hexdigest()
@@ -182,9 +185,7 @@ def _digest(array: np.ndarray) -> str:
 
 def _header(arrays: Tensors, digests: Mapping[str, str], contents: Mapping[str, Any]) -> bytes:
     """Return the beginning of the file: the header's length, and the header."""
-    note = {"format": _FORMAT, "versions": _versions(), "sha256": digests, **contents}
-    text = json.dumps(note, allow_nan=False)
-    entries: dict[str, Any] = {"__metadata__": {"downhill2": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}}
+    entries: dict[str, Any] = {"__metadata__": noted(digests, contents)}
     end = 0
     for name, array in arrays.items():
         begin, end = end, end + array.nbytes
@@ -194,13 +195,19 @@ def _header(arrays: Tensors, digests: Mapping[str, str], contents: Mapping[str, 
     return len(header).to_bytes(8, "little") + header
 
 
+def noted(digests: Mapping[str, str], contents: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a file says of itself and its tensors: a text of JSON, and the SHA-256 of that."""
+    text = json.dumps({"format": _FORMAT, "versions": _versions(), "sha256": digests, **contents}, allow_nan=False)
+    return {"downhill2": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
 def _versions() -> dict[str, str]:
     from .. import __version__  # the only thing this module knows of the package
 
     return {"downhill2": __version__, "pytensor": pytensor.__version__, "numpy": np.__version__}
 
 
-def _plain(value: Any, where: str) -> Any:
+def plain(value: Any, where: str) -> Any:
     """Return `value` as JSON holds it."""
     if isinstance(value, np.generic):
         value = value.item()
@@ -209,9 +216,9 @@ def _plain(value: Any, where: str) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
-        return [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
+        return [plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
     if isinstance(value, Mapping):
-        return {_key(key, where): _plain(item, f"{where}[{key!r}]") for key, item in value.items()}
+        return {_key(key, where): plain(item, f"{where}[{key!r}]") for key, item in value.items()}
     raise TypeError(f"{where} must be a str, number, bool, None, list or mapping, got {value!r}")
 
 
@@ -237,16 +244,9 @@ def read(path: str | os.PathLike[str]) -> tuple[Tensors, dict[str, Any]]:
     CheckpointError
         If there is no such file, it cannot be read, it is no checkpoint, or a bit of it is not what was written.
     """
-    path = Path(path)
+    path = checks.path("path", path)
     with _opened(path) as file:
-        note = _note(path, file)
-        digests = note["sha256"]
-        if others := digests.keys() ^ set(file.offset_keys()):
-            names = ", ".join(map(repr, sorted(others)))
-            raise CheckpointError(f"{path} is damaged: its tensors are not those it was written with: {names}")
-        tensors = _verified(path, file, digests)
-        _log_versions(path, note["versions"])
-        return tensors, note["meta"]
+        return verified(path, file.metadata() or {}, file.offset_keys(), file.get_tensor)
 
 
 @contextlib.contextmanager
@@ -260,13 +260,32 @@ def _opened(path: Path) -> Iterator[Any]:
             yield file
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-    except (SafetensorError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+    except _DAMAGED as error:
         raise CheckpointError(f"{path} is damaged, or no checkpoint of downhill2: {error}") from error
 
 
-def _note(path: Path, file: Any) -> dict[str, Any]:
-    """Return what `_write` noted in the metadata of an open file, verified."""
-    metadata = file.metadata() or {}
+def verified(
+    path: Path, metadata: Mapping[str, str], names: Iterable[str], tensor: Callable[[str], np.ndarray]
+) -> tuple[Tensors, dict[str, Any]]:
+    """Return the tensors of an open file, each hashed while the next is read, and its meta."""
+    note = _note(path, metadata)
+    digests, names = note["sha256"], list(names)
+    if others := digests.keys() ^ set(names):
+        listed = ", ".join(map(repr, sorted(others)))
+        raise CheckpointError(f"{path} is damaged: its tensors are not those it was written with: {listed}")
+    tensors, actual = {}, {}
+    with ThreadPoolExecutor() as pool:
+        for name in names:
+            tensors[name] = tensor(name)
+            actual[name] = pool.submit(digest_of, tensors[name])
+    if wrong := [repr(name) for name, digest in actual.items() if digest.result() != digests[name]]:
+        raise CheckpointError(f"{path} is damaged: the checksum is wrong of {', '.join(wrong)}")
+    _log_versions(path, note["versions"])
+    return tensors, note["meta"]
+
+
+def _note(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return what `noted` has in the metadata of a file, verified."""
     text = metadata["downhill2"]
     if hashlib.sha256(text.encode()).hexdigest() != metadata["sha256"]:
         raise CheckpointError(f"{path} is damaged: the checksum of its metadata is wrong")
@@ -278,18 +297,6 @@ def _note(path: Path, file: Any) -> dict[str, Any]:
 
 def _revived(entry: dict[str, Any]) -> Any:
     return float(entry["$float"]) if "$float" in entry else entry
-
-
-def _verified(path: Path, file: Any, digests: Mapping[str, str]) -> Tensors:
-    """Return the tensors of an open file, each hashed while the next is read."""
-    tensors, actual = {}, {}
-    with ThreadPoolExecutor() as pool:
-        for name in file.offset_keys():
-            tensors[name] = file.get_tensor(name)
-            actual[name] = pool.submit(_digest, tensors[name])
-    if wrong := [repr(name) for name, digest in actual.items() if digest.result() != digests[name]]:
-        raise CheckpointError(f"{path} is damaged: the checksum is wrong of {', '.join(wrong)}")
-    return tensors
 
 
 def _log_versions(path: Path, versions: Mapping[str, str]) -> None:
@@ -323,11 +330,7 @@ class Directory:
     """
 
     def __init__(self, path: str | os.PathLike[str], keep: int = 2) -> None:
-        if not isinstance(keep, int) or isinstance(keep, bool):
-            raise TypeError(f"keep must be an int, got {keep!r}")
-        if keep < 1:
-            raise ValueError(f"keep must be at least 1, got {keep}")
-        self.path, self.keep = Path(path), keep
+        self.path, self.keep = checks.path("path", path), checks.integer("keep", keep, 1)
         self.history = self.path / HISTORY
         self._told = False  # that files cannot be removed
         try:
@@ -417,7 +420,7 @@ def _checkpoints(path: Path) -> dict[int, Path]:
 def holds_run(path: str | os.PathLike[str]) -> bool:
     """Return whether there is a checkpoint, readable or not, in a directory, which need not exist."""
     try:
-        return bool(_checkpoints(Path(path)))
+        return bool(_checkpoints(checks.path("path", path)))
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
@@ -428,6 +431,6 @@ def _is_best(path: Path) -> bool:
     """Return whether a file was saved as the best; of one that cannot be read, no."""
     try:
         with _opened(path) as file:
-            return _note(path, file).get("best") is True
+            return _note(path, file.metadata() or {}).get("best") is True
     except CheckpointError:
         return False

@@ -9,20 +9,21 @@ import logging
 import math
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import checks
 from .loop import Record
 
 __all__ = ["History", "beginnings", "check_columns", "csv_cells", "decoded", "encoded", "latest_run", "trained"]
 
 _log = logging.getLogger("downhill2")
 
-_NUMBERS = {"epoch": int, "updates": int, "seconds": float, "rows_per_second": float}
+_NUMBERS: dict[str, type] = {"epoch": int, "updates": int, "seconds": float, "rows_per_second": float}
+_KINDS: dict[type, Callable[[str, object], float]] = {int: checks.integer, float: checks.real}
 _FLAGS = ("validated", "improved")
 _GROUPS = ("train", "valid", "hyper")
 
@@ -151,7 +152,7 @@ class History(Sequence[Record]):
         Floats are written to the last bit, NaN and infinities as ``NaN``, ``Infinity``, ``-Infinity``; events as
         a JSON list; what a record lacks as nothing.
         """
-        with open(path, "w", newline="", encoding="utf-8") as file:
+        with open(checks.path("path", path), "w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, self.columns)
             table.writeheader()
             table.writerows(map(csv_cells, self))
@@ -188,7 +189,7 @@ class History(Sequence[Record]):
         ValueError
             If the file is not such a table; names the line.
         """
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(checks.path("path", path), newline="", encoding="utf-8") as file:
             table = csv.DictReader(file, strict=True)
             check_columns(table.fieldnames or (), str(path))
             return cls(_parsed(table, path))
@@ -210,7 +211,8 @@ class History(Sequence[Record]):
         ValueError
             If another line is no record; names it. If `offset` is not at the end of a line.
         """
-        *lines, torn = Path(path).read_bytes()[:offset].split(b"\n")
+        stop = None if offset is None else checks.integer("offset", offset, 0)
+        *lines, torn = checks.path("path", path).read_bytes()[:stop].split(b"\n")
         if torn and offset is not None:
             raise ValueError(f"offset must be at the end of a line of {path}, got {offset}")
         if torn:
@@ -248,7 +250,7 @@ def _layout(record: Record) -> _Layout:
 
 
 def _cells(record: Record) -> dict[str, Any]:
-    cells: dict[str, Any] = {name: kind(getattr(record, name)) for name, kind in _NUMBERS.items()}
+    cells: dict[str, Any] = {name: _KINDS[kind](name, getattr(record, name)) for name, kind in _NUMBERS.items()}
     cells |= {name: bool(getattr(record, name)) for name in _FLAGS}
     for group in _GROUPS:
         cells |= {f"{group}.{name}": float(value) for name, value in getattr(record, group).items()}
@@ -261,13 +263,15 @@ def csv_cells(record: Record) -> dict[str, str]:
 
 
 def _from_cells(cells: Mapping[str, Any]) -> Record:
-    values: dict[str, Any] = {name: kind(cells[name]) for name, kind in _NUMBERS.items()}
-    values |= {name: bool(cells[name]) for name in _FLAGS} | {group: {} for group in _GROUPS}
+    values: dict[str, Any] = {n: _KINDS[kind](n, _from_json(cells[n])) for n, kind in _NUMBERS.items()}
+    values |= {name: checks.flag(name, cells[name]) for name in _FLAGS} | {group: {} for group in _GROUPS}
     for column, value in cells.items():
         group, dot, name = column.partition(".")
         if dot:
-            values[group][name] = float(value)
-    return Record(**values, events=tuple(cells["events"]))
+            values[group][name] = checks.real(column, _from_json(value))
+    if not isinstance(events := cells["events"], list | tuple):
+        raise TypeError(f"events must be a list, got {checks.kind_of(events)}")
+    return Record(**values, events=tuple(checks.text("events", event) for event in events))
 
 
 def _without_empty_groups(cells: Mapping[str, Any]) -> dict[str, Any]:
@@ -292,7 +296,7 @@ def _parsed(table: csv.DictReader[str], path: str | os.PathLike[str]) -> Iterato
             if None in row or None in row.values():
                 raise ValueError("it does not have as many cells as there are columns")
             yield _from_cells({name: json.loads(cell) for name, cell in row.items() if cell})
-    except (csv.Error, KeyError, TypeError, ValueError) as error:
+    except (csv.Error, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{path}, line {table.line_num} must be a record of a history; {error}") from error
 
 
@@ -306,13 +310,18 @@ def encoded(record: Record) -> bytes:
     return json.dumps(cells, allow_nan=False).encode() + b"\n"
 
 
+def _from_json(cell: Any) -> Any:
+    """Return what `_to_json` made a cell of, which may be a str."""
+    return float(cell) if cell in ("NaN", "Infinity", "-Infinity") else cell
+
+
 def decoded(line: bytes, where: str) -> Record:
     """Return the record of a line of JSON; raise ValueError, which tells where, if it holds none."""
     try:
         cells = json.loads(line)
         return _from_cells(cells)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{where} must be a record of a history, got {line[:80]!r}") from error
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise ValueError(f"{where} must be a record of a history, got {line[:80]!r}; {error}") from error
 
 
 def _hint(name: str, known: Sequence[str]) -> str:

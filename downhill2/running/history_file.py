@@ -7,6 +7,7 @@ import re
 import weakref
 from types import TracebackType
 
+from .. import checks
 from . import lock
 from .history import decoded, encoded
 from .records import Record
@@ -45,7 +46,7 @@ class HistoryFile:
     """
 
     def __init__(self, path: str | os.PathLike[str], offset: int | None = None) -> None:
-        self.path = path
+        self.path = path = checks.path("path", path)
         self._file = open(path, "a+b", buffering=0)  # noqa: SIM115  (closed by close)
         weakref.finalize(self, self._file.close)  # for a run that never begins
         self._pending = bytearray()

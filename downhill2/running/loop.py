@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from .plateau import ReduceOnPlateau
 from .records import Monitors, Record, Tally
@@ -112,6 +113,11 @@ class Run:
         self._origin = 0.0
         self._deadline = self._alarm = self._wake = math.inf
         self._saved = None if progress is None else (progress.updates, progress.epoch)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickle has: where the run stands, and nothing that would make it go on."""
+        data = (Limits, Progress, Every, str, int, float)
+        return {name: value if isinstance(value, data) else None for name, value in vars(self).items()}
 
     def stop(self, why: str) -> None:
         """End the run at the next boundary, and say why."""

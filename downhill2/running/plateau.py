@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from numbers import Integral, Real
+
+from ..checks import choice, conform, integer, kind_of, number, shown
 
 __all__ = ["ReduceOnPlateau", "Reduced"]
 
@@ -73,26 +74,14 @@ class ReduceOnPlateau:
 
     def __post_init__(self) -> None:
         if not isinstance(self.monitor, str) or self.monitor.partition(".")[0] not in ("train", "valid"):
-            raise ValueError(f"monitor must be 'valid.loss', 'train.loss' or alike, got {self.monitor!r}")
-        self._check_one_of("mode", ("min", "max"))
-        self._check_one_of("threshold_mode", ("relative", "absolute"))
-        for name in ("factor", "threshold", "min_learning_rate", "min_change"):
-            self._check_number(name, Real, "a number")
+            raise ValueError(f"monitor must be 'valid.loss', 'train.loss' or alike, got {shown(self.monitor)}")
+        conform(self, "mode", choice, ("min", "max"))
+        conform(self, "threshold_mode", choice, ("relative", "absolute"))
+        conform(self, "factor", number, above=0, below=1)
+        for name in ("threshold", "min_learning_rate", "min_change"):
+            conform(self, name, number, at_least=0)
         for name in ("patience", "cooldown"):
-            self._check_number(name, Integral, "an integer")
-        if not 0 < self.factor < 1:
-            raise ValueError(f"factor must be in (0, 1), got {self.factor!r}")
-
-    def _check_one_of(self, name: str, allowed: tuple[str, ...]) -> None:
-        if getattr(self, name) not in allowed:
-            raise ValueError(f"{name} must be {' or '.join(map(repr, allowed))}, got {getattr(self, name)!r}")
-
-    def _check_number(self, name: str, kind: type, words: str) -> None:
-        value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, kind):
-            raise TypeError(f"{name} must be {words}, got {value!r}")
-        if not 0 <= value < math.inf:  # type: ignore[operator]
-            raise ValueError(f"{name} must be at least 0, got {value!r}")
+            conform(self, name, integer, 0)
 
     @classmethod
     def given(cls, given: object) -> ReduceOnPlateau | None:
@@ -102,7 +91,9 @@ class ReduceOnPlateau:
         if isinstance(given, bool):
             return cls() if given else None
         if not isinstance(given, Mapping):
-            raise TypeError(f"reduce_on_plateau must be True, False, a ReduceOnPlateau or its options, got {given!r}")
+            raise TypeError(
+                f"reduce_on_plateau must be True, False, a ReduceOnPlateau or its options, got {kind_of(given)}"
+            )
         known = [f.name for f in fields(cls)]
         for name in given:
             if name not in known:

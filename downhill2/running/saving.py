@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from numbers import Integral
+
+from ..checks import LARGEST, integer, kind_of, shown
 
 _UNITS = {"epoch": "epochs", "epochs": "epochs", "update": "updates", "updates": "updates"}
 _SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0}
@@ -34,22 +35,20 @@ class Every:
         TypeError, ValueError
             If `given` is neither, or not positive; the message calls it `name`.
         """
-        if isinstance(given, Integral) and not isinstance(given, bool):
-            return cls._positive(name, given, float(given), "epochs")
         if not isinstance(given, str):
-            raise TypeError(f"{name} must be a number of epochs or a string such as '100 updates', got {given!r}")
+            try:
+                return cls(epochs=integer(name, given, 1))
+            except TypeError:
+                forms = "a number of epochs or a string such as '100 updates'"
+                raise TypeError(f"{name} must be {forms}, got {kind_of(given)}") from None
         match = _FORM.fullmatch(given)
         if match is None or match[2] not in {**_UNITS, **_SECONDS}:
-            raise ValueError(f"{name} must be like '5 epochs', '100 updates', '30 s' or '10 min', got {given!r}")
+            raise ValueError(f"{name} must be like '5 epochs', '100 updates', '30 s' or '10 min', got {shown(given)}")
         number, unit = float(match[1]), match[2]
+        if not 0 < number <= LARGEST:
+            raise ValueError(f"{name} must be positive, and at most {LARGEST}, got {shown(given)}")
         if unit in _SECONDS:
-            return cls._positive(name, given, number * _SECONDS[unit], "seconds")
-        return cls._positive(name, given, number, _UNITS[unit])
-
-    @classmethod
-    def _positive(cls, name: str, given: object, number: float, unit: str) -> Every:
-        if unit != "seconds" and number != int(number):
-            raise ValueError(f"{name} must be a whole number of {unit}, got {given!r}")
-        if number <= 0:
-            raise ValueError(f"{name} must be positive, got {given!r}")
-        return cls(**{unit: number if unit == "seconds" else int(number)})  # type: ignore[arg-type]
+            return cls(seconds=number * _SECONDS[unit])
+        if number != int(number):
+            raise ValueError(f"{name} must be a whole number of {_UNITS[unit]}, got {shown(given)}")
+        return cls(**{_UNITS[unit]: int(number)})

@@ -6,31 +6,9 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from numbers import Integral, Real
 
+from ..checks import conform, flag, integer, kind_of, number
 from .plateau import Reduced, ReduceOnPlateau
-
-
-def _check_optional(name: str, value: object, least: int, none_means: str) -> None:
-    if value is not None:
-        _check_integer(name, value, least, " or None", f"; None means {none_means}")
-
-
-def _check_integer(name: str, value: object, least: int, or_else: str = "", advice: str = "") -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} must be an integer{or_else}, got {value!r}{advice}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value!r}{advice}")
-
-
-def _check_number(name: str, value: object, least: float, exclusive: bool = False) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    number = float(value)
-    if not (number > least if exclusive else number >= least):  # also refuses NaN
-        bound = f"above {least:g}" if exclusive else f"at least {least:g}"
-        condition = "a number, not NaN" if least == -math.inf else bound
-        raise ValueError(f"{name} must be {condition}, got {value!r}")
 
 
 @dataclass
@@ -121,10 +99,10 @@ class Plateau:
     max_error: float = 0.01
 
     def __post_init__(self) -> None:
-        _check_integer("plateau's block", self.block, 1)
-        _check_integer("plateau's blocks", self.blocks, 3)
-        _check_number("plateau's min_fall", self.min_fall, 0.0)
-        _check_number("plateau's max_error", self.max_error, 0.0, exclusive=True)
+        conform(self, "block", integer, 1, of="plateau's ")
+        conform(self, "blocks", integer, 3, of="plateau's ")
+        conform(self, "min_fall", number, at_least=0, infinite=True, of="plateau's ")
+        conform(self, "max_error", number, above=0, infinite=True, of="plateau's ")
 
     @classmethod
     def given(cls, plateau: object) -> Plateau | None:
@@ -134,7 +112,7 @@ class Plateau:
         if isinstance(plateau, bool):
             return cls() if plateau else None
         if not isinstance(plateau, Mapping):
-            raise TypeError(f"plateau must be True, False or a mapping of options, got {plateau!r}")
+            raise TypeError(f"plateau must be True, False or a mapping of options, got {kind_of(plateau)}")
         known = [f.name for f in fields(cls)]
         for name in plateau:
             if name not in known:
@@ -236,20 +214,16 @@ class Limits:
     reduce_on_plateau: ReduceOnPlateau | None = None
 
     def __post_init__(self) -> None:
-        _check_optional("patience", self.patience, 0, "no early stopping")
-        _check_optional("validate_every", self.validate_every, 1, "no validation at all")
-        _check_optional("max_updates", self.max_updates, 0, "no limit")
-        _check_optional("max_epochs", self.max_epochs, 0, "no limit")
-        _check_number("min_improvement", self.min_improvement, 0.0)
-        if self.max_seconds is not None:
-            _check_number("max_seconds", self.max_seconds, 0.0)
-        if self.target is not None:
-            _check_number("target", self.target, -math.inf)
-        if self.diverged is not None:
-            _check_number("diverged", self.diverged, 1.0, exclusive=True)
+        conform(self, "patience", integer, 0, none="no early stopping")
+        conform(self, "validate_every", integer, 1, none="no validation at all")
+        for limit in ("max_updates", "max_epochs"):
+            conform(self, limit, integer, 0, none="no limit")
+        conform(self, "min_improvement", number, at_least=0, infinite=True)
+        conform(self, "max_seconds", number, at_least=0, infinite=True, none="no limit")
+        conform(self, "target", number, infinite=True, none="no target")
+        conform(self, "diverged", number, above=1, infinite=True, none="no such end")
+        conform(self, "restore_best", flag)
         object.__setattr__(self, "plateau", Plateau.given(self.plateau))
-        if not isinstance(self.restore_best, bool):
-            raise TypeError(f"restore_best must be True or False, got {self.restore_best!r}")
         object.__setattr__(self, "reduce_on_plateau", ReduceOnPlateau.given(self.reduce_on_plateau))
         reduce = self.reduce_on_plateau
         if reduce is not None and self.validate_every is None and reduce.monitor.startswith("valid."):

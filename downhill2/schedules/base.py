@@ -6,13 +6,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
+from ..checks import choice, conform, kind_of, number
 from ..symbolic import graph
-from .checks import finite
+from .checks import finite, sequence
 
 PER = ("update", "epoch")
 
@@ -32,8 +32,7 @@ class Schedule(ABC):
     per: str = field(default="update", kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.per not in PER:
-            raise ValueError(f"per must be 'update' or 'epoch', got {self.per!r}")
+        conform(self, "per", choice, PER)
         self.check()
 
     @abstractmethod
@@ -100,7 +99,7 @@ class Constant(Single):
     start: float
 
     def check(self) -> None:
-        finite(start=self.start)
+        finite(self, "start")
 
     @property
     def clocks(self) -> frozenset[str]:
@@ -121,7 +120,7 @@ class Function(Single):
 
     def check(self) -> None:
         if not callable(self.function):
-            raise TypeError(f"function must be a function of a count, got {self.function!r}")
+            raise TypeError(f"function must be a function of a count, got {kind_of(self.function)}")
 
     def value(self, t: Any) -> Any:
         return self.function(t)
@@ -134,7 +133,7 @@ class Product(Schedule):
     factors: Sequence[Scheduled]
 
     def check(self) -> None:
-        object.__setattr__(self, "factors", tuple(scheduled("factors", f) for f in self.factors))
+        object.__setattr__(self, "factors", tuple(scheduled("factors", f) for f in sequence("factors", self.factors)))
 
     @property
     def clocks(self) -> frozenset[str]:
@@ -148,8 +147,9 @@ def scheduled(name: str, x: Any, per: str = "update") -> Schedule:
     """Return a schedule, a number or a function as a schedule."""
     if isinstance(x, Schedule):
         return x
-    if isinstance(x, Real) and not isinstance(x, bool):
-        return Constant(float(x))
     if callable(x) and not graph.is_variable(x):
         return Function(x, per=per)
-    raise TypeError(f"{name} must be a schedule, a number or a function, got {x!r}")
+    try:
+        return Constant(number(name, x))
+    except TypeError:
+        raise TypeError(f"{name} must be a schedule, a number or a function, got {kind_of(x)}") from None

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
-from numbers import Real
 from typing import Any
 
-
-def finite(**values: Any) -> None:
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise TypeError(f"{name} must be a number, got {value!r}")
-        if not math.isfinite(value):
-            raise ValueError(f"{name} must be finite, got {value!r}")
+from ..checks import conform, kind_of, number, shown
 
 
-def positive(**values: Any) -> None:
-    finite(**values)
-    for name, value in values.items():
-        if value <= 0:
-            raise ValueError(f"{name} must be positive, got {value!r}")
+def finite(schedule: Any, *names: str) -> None:
+    for name in names:
+        conform(schedule, name, number)
 
 
-def increasing(name: str, values: Sequence[Any], strictly: bool = True) -> None:
-    if isinstance(values, str) or not isinstance(values, Sequence):
-        raise TypeError(f"{name} must be a sequence of numbers, got {values!r}")
-    for value in values:
-        positive(**{name: value})
+def positive(schedule: Any, *names: str) -> None:
+    for name in names:
+        conform(schedule, name, number, above=0)
+
+
+def increasing(schedule: Any, name: str, strictly: bool = True) -> None:
+    conform(schedule, name, each, above=0)
+    values = getattr(schedule, name)
     for a, b in pairwise(values):
         if b < a or (strictly and b == a):
-            raise ValueError(f"{name} must increase, got {values!r}")
+            raise ValueError(f"{name} must increase, got {shown(values)}")
+
+
+def each(name: str, values: Any, **within: Any) -> tuple[float, ...]:
+    """Return a sequence of numbers."""
+    return tuple(number(name, value, **within) for value in sequence(name, values))
+
+
+def sequence(name: str, values: Any) -> Sequence[Any]:
+    if isinstance(values, str | bytes) or not isinstance(values, Sequence):
+        raise TypeError(f"{name} must be a sequence, got {kind_of(values)}")
+    return values
 
 
 def one_more(name: str, values: Sequence[Any], boundaries: Sequence[Any]) -> None:

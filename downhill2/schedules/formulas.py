@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 
+from ..checks import choice, conform, flag, number
 from ..symbolic import graph
 from .base import Single
-from .checks import finite, increasing, one_more, positive
+from .checks import each, finite, increasing, one_more, positive
 
 
 def of(x: Any) -> Any:
@@ -46,8 +47,8 @@ class Polynomial(Single):
     power: float = 1.0
 
     def check(self) -> None:
-        finite(start=self.start, end=self.end)
-        positive(length=self.length, power=self.power)
+        finite(self, "start", "end")
+        positive(self, "length", "power")
 
     def value(self, t: Any) -> Any:
         return self.end + (self.start - self.end) * (1 - fraction(t, self.length)) ** self.power
@@ -65,8 +66,8 @@ class Linear(Single):
     length: float
 
     def check(self) -> None:
-        finite(start=self.start, end=self.end)
-        positive(length=self.length)
+        finite(self, "start", "end")
+        positive(self, "length")
 
     def value(self, t: Any) -> Any:
         return self.start + (self.end - self.start) * fraction(t, self.length)
@@ -81,8 +82,8 @@ class Step(Single):
     factor: float = 0.1
 
     def check(self) -> None:
-        finite(start=self.start)
-        positive(every=self.every, factor=self.factor)
+        finite(self, "start")
+        positive(self, "every", "factor")
 
     def value(self, t: Any) -> Any:
         return self.start * self.factor ** of(t).floor(t / self.every)
@@ -100,10 +101,9 @@ class MultiStep(Single):
     factor: float = 0.1
 
     def check(self) -> None:
-        finite(start=self.start)
-        positive(factor=self.factor)
-        increasing("boundaries", self.boundaries, strictly=False)
-        object.__setattr__(self, "boundaries", tuple(self.boundaries))
+        finite(self, "start")
+        positive(self, "factor")
+        increasing(self, "boundaries", strictly=False)
 
     def value(self, t: Any) -> Any:
         return self.start * self.factor ** sum(where(t >= b, 1.0, 0.0) for b in self.boundaries)
@@ -121,12 +121,9 @@ class Piecewise(Single):
     boundaries: Sequence[float]
 
     def check(self) -> None:
-        increasing("boundaries", self.boundaries)
+        increasing(self, "boundaries")
+        conform(self, "values", each)
         one_more("values", self.values, self.boundaries)
-        for value in self.values:
-            finite(values=value)
-        object.__setattr__(self, "boundaries", tuple(self.boundaries))
-        object.__setattr__(self, "values", tuple(self.values))
 
     def value(self, t: Any) -> Any:
         out = self.values[0] + 0 * t
@@ -149,8 +146,10 @@ class Exponential(Single):
     end: float | None = None
 
     def check(self) -> None:
-        finite(start=self.start, end=0.0 if self.end is None else self.end)
-        positive(factor=self.factor, every=self.every)
+        finite(self, "start")
+        conform(self, "end", number, none="no limit")
+        positive(self, "factor", "every")
+        conform(self, "staircase", flag)
 
     def value(self, t: Any) -> Any:
         n = t / self.every
@@ -171,8 +170,9 @@ class InverseTime(Single):
     staircase: bool = False
 
     def check(self) -> None:
-        finite(start=self.start)
-        positive(decay=self.decay, every=self.every)
+        finite(self, "start")
+        positive(self, "decay", "every")
+        conform(self, "staircase", flag)
 
     def value(self, t: Any) -> Any:
         n = t / self.every
@@ -193,8 +193,8 @@ class Cosine(Single):
     end: float = 0.0
 
     def check(self) -> None:
-        finite(start=self.start, end=self.end)
-        positive(length=self.length)
+        finite(self, "start", "end")
+        positive(self, "length")
 
     def value(self, t: Any) -> Any:
         return self.end + (self.start - self.end) * half_cosine(fraction(t, self.length))
@@ -213,8 +213,8 @@ class CosineWave(Single):
     end: float = 0.0
 
     def check(self) -> None:
-        finite(start=self.start, end=self.end)
-        positive(length=self.length)
+        finite(self, "start", "end")
+        positive(self, "length")
 
     def value(self, t: Any) -> Any:
         return self.end + (self.start - self.end) * half_cosine(t / self.length)
@@ -235,10 +235,9 @@ class CosineRestarts(Single):
     lower: float = 1.0
 
     def check(self) -> None:
-        finite(start=self.start, end=self.end)
-        positive(length=self.length, longer=self.longer, lower=self.lower)
-        if self.longer < 1:
-            raise ValueError(f"longer must be at least 1, got {self.longer!r}")
+        finite(self, "start", "end")
+        positive(self, "length", "lower")
+        conform(self, "longer", number, at_least=1)
 
     def value(self, t: Any) -> Any:
         # a tiny excess, so that rounding does not put a restart one update late
@@ -281,13 +280,12 @@ class OneCycle(Single):
     shape: str = "cosine"
 
     def check(self) -> None:
-        positive(length=self.length)
-        finite(peak=self.peak)
-        finite(**{n: v for n in ("start", "end") if (v := getattr(self, n)) is not None})
-        if self.shape not in ("cosine", "linear"):
-            raise ValueError(f"shape must be 'cosine' or 'linear', got {self.shape!r}")
-        if self.rises is not None:
-            positive(rises=self.rises)
+        positive(self, "length")
+        finite(self, "peak")
+        for name in ("start", "end"):
+            conform(self, name, number, none="the default")
+        conform(self, "shape", choice, ("cosine", "linear"))
+        conform(self, "rises", number, above=0, none="the default")
         if not 0 < self._rises < self.length:
             raise ValueError(f"rises must be between 0 and length, {self.length!r}, got {self._rises!r}")
 
@@ -323,9 +321,9 @@ class Cyclic(Single):
     fade: float = 1.0
 
     def check(self) -> None:
-        finite(low=self.low, high=self.high)
-        positive(rises=self.rises, falls=self.rises if self.falls is None else self.falls)
-        positive(lower=self.lower, fade=self.fade)
+        finite(self, "low", "high")
+        positive(self, "rises", "lower", "fade")
+        conform(self, "falls", number, above=0, none="as long as it rises")
 
     def value(self, t: Any) -> Any:
         falls = self.rises if self.falls is None else self.falls

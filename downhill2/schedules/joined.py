@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .base import Schedule, Scheduled, scheduled
-from .checks import finite, increasing, one_more, positive
+from .checks import finite, increasing, one_more, positive, sequence
 from .formulas import fraction, of, where
 
 
@@ -23,11 +23,10 @@ class Join(Schedule):
     boundaries: Sequence[float]
 
     def check(self) -> None:
-        increasing("boundaries", self.boundaries)
-        one_more("schedules", self.schedules, self.boundaries)
+        increasing(self, "boundaries")
+        one_more("schedules", sequence("schedules", self.schedules), self.boundaries)
         parts = tuple(scheduled("schedules", s, self.per) for s in self.schedules)
         object.__setattr__(self, "schedules", parts)
-        object.__setattr__(self, "boundaries", tuple(self.boundaries))
 
     @property
     def _parts(self) -> tuple[Schedule, ...]:
@@ -62,8 +61,8 @@ class WarmUp(Schedule):
     start: float = 0.0
 
     def check(self) -> None:
-        positive(length=self.length)
-        finite(start=self.start)
+        positive(self, "length")
+        finite(self, "start")
         object.__setattr__(self, "schedule", scheduled("schedule", self.schedule, self.per))
 
     @property

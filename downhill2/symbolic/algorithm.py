@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from ..checks import kind_of, shown
 from . import synonyms
 from .graph import Variable
 from .groups import Groups
@@ -181,7 +182,7 @@ class Algorithm(Rule, metaclass=AlgorithmType):
         """Make the rule of a group."""
         if isinstance(algo, Algorithm):
             if not isinstance(type(algo), AlgorithmType) or algo.groups:
-                raise ValueError(f"algo of a group must be an algorithm without a loss or groups, got {algo!r}")
+                raise ValueError(f"algo of a group must be an algorithm without a loss or groups, got {shown(algo)}")
             algo.hyper.assign(algo.hyper.parse(settings, registry.elsewhere))
             return algo
         made: Rule = algorithm(type(self) if algo is None else algo)(**settings)
@@ -251,7 +252,7 @@ def algorithm(algo: Any) -> Any:
     if isinstance(algo, str):
         return registry.find(algo)
     hint = f"; write {getattr(algo, 'rule', algo).as_settings()}" if isinstance(algo, Algorithm) else ""
-    raise TypeError(f"algo must be a name or a subclass of Optimizer, got {algo!r}{hint}")
+    raise TypeError(f"algo must be a name or a subclass of Optimizer, got {kind_of(algo)}{hint}")
 
 
 def check_attribute(owner: object, name: str, rule: Algorithm) -> None:

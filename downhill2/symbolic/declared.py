@@ -5,17 +5,20 @@ from __future__ import annotations
 import copy
 import difflib
 import math
-import numbers
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-import numpy as np
+from ..checks import Range, choice, flag, integer, kind_of, number
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the known name that is closest to `name`, or nothing."""
     near = difflib.get_close_matches(name, list(known), 1, 0.5)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+CHECKS: dict[type, Callable[[str, object], Any]] = {bool: flag, int: integer, float: number}
+"""How settings of a kind are checked, but for those that merely have to be of it."""
 
 
 class Setting:
@@ -51,13 +54,12 @@ class Setting:
 
     def check(self, name: str, value: Any) -> Any:
         """Return `value`, or raise an error that names it."""
-        value = value.item() if isinstance(value, np.generic) else value
         if isinstance(self.options, tuple):
-            if value not in self.options:
-                allowed = " or ".join(repr(o) for o in self.options)
-                raise ValueError(f"{name} must be {allowed}, got {value!r}")
-        elif not isinstance(value, self.options) or (isinstance(value, bool) and self.options is not bool):
-            raise TypeError(f"{name} must be of type {self.options.__name__}, got {value!r}")
+            return choice(name, value, self.options)
+        if self.options in CHECKS:
+            return CHECKS[self.options](name, value)
+        if not isinstance(value, self.options):
+            raise TypeError(f"{name} must be of type {self.options.__name__}, got {kind_of(value)}")
         return value
 
     def plain(self, value: Any) -> Any:
@@ -104,7 +106,7 @@ class Hyper:
         if halflife is not None:
             default, at_least, below = 0.5 ** (1 / halflife), 0.0, 1.0
         self.default, self.keyword, self.halflife = default, keyword, halflife
-        self.at_least, self.above, self.below = at_least, above, below
+        self.range = Range(at_least=at_least, above=above, below=below)
         self.off: float | None = None if off is False else 0.0 if off is True else off
         self.former = former
         self.symbol = ""
@@ -126,28 +128,16 @@ class Hyper:
 
     def condition(self) -> str:
         """Return the range in words."""
-        if self.below is not None:
-            return f"in {'(' if self.above is not None else '['}{self.at_least or self.above or 0:g}, {self.below:g})"
-        if self.above is not None:
-            return "positive" if self.above == 0 else f"above {self.above:g}"
-        return f"at least {self.at_least:g}" if self.at_least is not None else "finite"
+        return str(self.range)
 
     def check(self, name: str, value: float) -> float:
         """Return `value`, or raise an error that names it."""
-        allowed = (
-            math.isfinite(value)
-            and (self.at_least is None or value >= self.at_least)
-            and (self.above is None or value > self.above)
-            and (self.below is None or value < self.below)
-        )
-        if not allowed:
-            raise ValueError(f"{name} must be {self.condition()}, got {value!r}")
-        return value
+        return self.range.check(name, value)
 
     def from_halflife(self, name: str, value: Any) -> Any:
         """Turn a half-life, a number or symbolic, into the decay factor."""
-        if isinstance(value, numbers.Real) and not 0 < float(value) < math.inf:
-            raise ValueError(f"{name} must be positive, got {value!r}")
+        if isinstance(value, float):
+            Range(above=0).check(name, value)
         return 0.5 ** (1 / value)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from ..checks import shown
 from .graph import Variable
 from .hyper import Hyper, Setting, declared
 from .rule import Rule
@@ -33,7 +34,7 @@ def members(f: Callable[..., Any], kinds: tuple[type, ...] = (State, Hyper, Sett
         If `f` is no function, or has other arguments.
     """
     if not callable(f):
-        raise TypeError(f"a rule must be a function of a parameter and its gradient, got {f!r}")
+        raise TypeError(f"a rule must be a function of a parameter and its gradient, got {shown(f)}")
     arguments = list(inspect.signature(f).parameters.values())
     if len(arguments) < 2:
         raise TypeError(f"{_name(f)} must take a parameter and its gradient, got {inspect.signature(f)}")
@@ -83,7 +84,7 @@ class Transforms(Setting):
     def check(self, name: str, value: Any) -> Any:
         """Return a tuple of functions, or raise an error that names what is wrong."""
         if not isinstance(value, list | tuple):
-            raise TypeError(f"{name} must be a sequence of functions, got {value!r}")
+            raise TypeError(f"{name} must be a sequence of functions, got {shown(value)}")
         names = [_name(f) for f in value if declared(transform(f), State)]
         if twice := [n for n in names if names.count(n) > 1]:
             raise ValueError(f"{name} with state must have names of their own, got {twice[0]!r} twice")

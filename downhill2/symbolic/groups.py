@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..checks import shown
 from . import graph
 from .graph import Variable
 from .hyper import Hyper, Hyperparameters
 from .layout import Layout
+from .problem import listed
 from .rule import Context, Rule
 from .stages import SPANNING
 
@@ -44,14 +46,14 @@ class Groups:
     def __init__(
         self, given: Sequence[Mapping[str, Any]], context: Context, make: Callable[[Any, dict[str, Any]], Rule]
     ) -> None:
-        if isinstance(given, Mapping | str) or not isinstance(given, Iterable):
-            raise TypeError(f"groups must be a sequence of dicts, got {given!r}")
+        if isinstance(given, Mapping):
+            raise TypeError(f"groups must be a sequence of dicts, got {shown(given)}")
         self._selections: list[Any] = []
         self.rules: list[Rule] = []
         self.params: list[list[Variable]] = []
-        for index, group in enumerate(given):
+        for index, group in enumerate(listed("groups", given, "a sequence of dicts")):
             if not isinstance(group, Mapping):
-                raise TypeError(f"groups[{index}] must be a dict of settings, got {group!r}")
+                raise TypeError(f"groups[{index}] must be a dict of settings, got {shown(group)}")
             settings = dict(group)
             self._selections.append(settings.pop("params", None))
             self._add(index, settings, context, make)
@@ -60,14 +62,14 @@ class Groups:
 
     def _add(self, index: int, settings: dict[str, Any], context: Context, make: Callable[..., Rule]) -> None:
         if "groups" in settings:
-            raise TypeError(f"groups[{index}] must not have groups of its own, got {settings['groups']!r}")
+            raise TypeError(f"groups[{index}] must not have groups of its own, got {shown(settings['groups'])}")
         algo = settings.pop("algo", None)
         for name in settings:
             if near := difflib.get_close_matches(name, ["params", "algo"], 1, 0.8):
                 raise TypeError(f"groups[{index}] has no setting {name!r}; did you mean {near[0]!r}?")
         rule = make(algo, settings)
         if rule.context.joined:
-            raise ValueError(f"groups[{index}] must have an algorithm that no other group has, got {algo!r} again")
+            raise ValueError(f"groups[{index}] must have an algorithm that no other group has, got {shown(algo)} again")
         for name in _spanning(rule.hyper, with_defaults=algo is not None):
             raise ValueError(f"groups[{index}] must not have {name}, which spans all groups; give it beside groups")
         rule.context.join(context)
@@ -135,9 +137,9 @@ def _selected(name: str, selection: Any, known: Mapping[Variable, str]) -> list[
         found = {p for p in known if selection(p)}
     else:
         kinds = "a parameter, a pattern of names, a function of a parameter, or a list of these"
-        raise TypeError(f"params of {name} must be {kinds}, got {selection!r}")
+        raise TypeError(f"params of {name} must be {kinds}, got {shown(selection)}")
     if not found:
-        raise ValueError(f"params of {name} must name a parameter, got {selection!r}; there are {_listed(known)}")
+        raise ValueError(f"params of {name} must name a parameter, got {shown(selection)}; there are {_listed(known)}")
     return [p for p in known if p in found]
 
 

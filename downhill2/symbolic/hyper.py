@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import numbers
 import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import checks
 from . import graph, synonyms
 from .declared import Hyper, Setting, declared, nearest
 from .graph import Variable
@@ -92,6 +92,10 @@ class Hyperparameters(Mapping[str, Any]):
 
     def _defaults(self) -> dict[str, Any]:
         return {n: d.default if isinstance(d, Setting) else Given(d.default) for n, d in self.declared.items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy of the optimizer, or a pickle, has: no compiled function."""
+        return {**vars(self), "_live": None}
 
     # -- reading
 
@@ -324,19 +328,20 @@ class Hyperparameters(Mapping[str, Any]):
 
     def _symbolic(self, d: Hyper, name: str, value: Any, source: object) -> Given:
         if graph.is_variable(value):
-            if not graph.is_tensor(value) or value.type.ndim:
-                raise TypeError(f"{name} must be a scalar, got {value.type}")
+            if not graph.is_tensor(value) or value.type.ndim or np.dtype(value.type.dtype).kind not in "iuf":
+                raise TypeError(f"{name} must be a scalar, got {value.type}; a real number, not a bool")
             if graph.is_shared(value):
                 self._number(d, name, float(value.get_value(borrow=True)))
             return Given(None, d.from_halflife(name, value) if _is_halflife(d, name) else value, source, name)
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        try:
+            number = checks.real(name, value)
+        except TypeError as error:
             kinds = "a number, a shared variable, a symbolic scalar or a function of the update count"
-            raise TypeError(f"{name} must be {kinds}, got {value!r}")
-        return Given(self._number(d, name, value))
+            raise TypeError(f"{name} must be {kinds}, got {checks.kind_of(value)}") from error
+        return Given(self._number(d, name, number))
 
-    def _number(self, d: Hyper, name: str, value: Any) -> float:
-        number = d.from_halflife(name, value) if _is_halflife(d, name) else value
-        return d.check(name, float(number))
+    def _number(self, d: Hyper, name: str, value: float) -> float:
+        return d.check(name, d.from_halflife(name, value) if _is_halflife(d, name) else value)
 
     def assign(self, parsed: Parsed) -> None:
         """Make checked values the present ones; `version` counts the changes of structure."""
@@ -384,7 +389,7 @@ class Hyperparameters(Mapping[str, Any]):
         if given.variable is None or name not in self.own:
             self.assign(self.parse({name: value}))
         elif graph.is_shared(given.variable):
-            given.variable.set_value(self.declared[name].check(name, float(value)))
+            given.variable.set_value(self.declared[name].check(name, checks.real(name, value)))
         else:
             raise ValueError(
                 f"{name} is driven by {self.driver(name)}, so {value!r} cannot be set; "
@@ -394,7 +399,7 @@ class Hyperparameters(Mapping[str, Any]):
     def _set(self, name: str, value: float) -> None:
         """Set a number or a caller's shared variable; a preset may change it later, if it might have before."""
         given = self._given[name]
-        number = self.declared[name].check(name, float(value))
+        number = self.declared[name].check(name, checks.real(name, value))
         if given.variable is None:
             self._place({name: Given(number)}, self.structure())
         else:

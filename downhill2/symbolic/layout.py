@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
@@ -45,6 +46,10 @@ class Bundle:
         self._store = store
         self.shapes = [p.get_value(borrow=True).shape for p in params]
         self.dtype = np.result_type(*(graph.work_dtype(p.type.dtype) for p in params)).name
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickle has: no vectors of compiled functions."""
+        return {**vars(self), "_store": None}
 
     @property
     def name(self) -> str:

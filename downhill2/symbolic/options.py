@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
+from ..checks import integer
 from .declared import Hyper, Setting
 
 Declared = TypeVar("Declared", Hyper, Setting)
@@ -23,10 +24,7 @@ class Count(Setting):
 
     def check(self, name: str, value: Any) -> Any:
         """Return `value`, or raise an error that names it."""
-        value = super().check(name, value)
-        if value < self.least:
-            raise ValueError(f"{name} must be at least {self.least}, got {value!r}")
-        return value
+        return integer(name, value, self.least)
 
 
 def switch(d: Declared, option: str, on: float) -> Declared:

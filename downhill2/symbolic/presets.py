@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..checks import shown
+
 
 def preset(owner: type, name: object) -> Mapping[str, Any]:
     """Return the settings of a preset of an algorithm.
@@ -23,7 +25,7 @@ def preset(owner: type, name: object) -> Mapping[str, Any]:
     """
     known: Mapping[str, Mapping[str, Any]] = getattr(owner, "presets", {})
     if not known:
-        raise ValueError(f"preset must be left out, as {owner.__name__} has none, got {name!r}")
+        raise ValueError(f"preset must be left out, as {owner.__name__} has none, got {shown(name)}")
     if not isinstance(name, str) or name not in known:
-        raise ValueError(f"preset must be {' or '.join(map(repr, known))} for {owner.__name__}, got {name!r}")
+        raise ValueError(f"preset must be {' or '.join(map(repr, known))} for {owner.__name__}, got {shown(name)}")
     return known[name]

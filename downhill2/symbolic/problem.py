@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 
+from ..checks import kind_of, shown
 from . import draws, graph
 from .formulas import sum_of_squares
 from .graph import Variable
@@ -69,7 +70,7 @@ class Problem:
 
     def set_params(self, name: str, values: Iterable[Any]) -> None:
         """Set the parameters to one array each, or raise an error that calls them `name`."""
-        arrays = [np.asarray(v) for v in values]
+        arrays = [np.asarray(v) for v in listed(name, values, "a sequence of arrays")]
         shapes = [p.get_value(borrow=True).shape for p in self.params]
         if [a.shape for a in arrays] != shapes:
             raise ValueError(f"{name} must be arrays of shapes {shapes}, got {[a.shape for a in arrays]}")
@@ -103,17 +104,17 @@ class Problem:
         for name, g in zip(self.names, self.measured.grads, strict=True):
             key = f"grad({name})"
             if key in self.monitors:
-                raise ValueError(f"monitors must have unique names, got {key!r} twice")
+                raise ValueError(f"monitors must have unique names, got {shown(key)} twice")
             self.monitors[key] = sum_of_squares(g)
 
     def _find_inputs(self) -> list[Variable]:
         return graph.explicit_inputs([*self.monitors.values(), *self.updates.values()])
 
     def _check_inputs(self, given: Sequence[Variable]) -> list[Variable]:
-        inputs = _listed("inputs", given, "a sequence of symbolic inputs")
+        inputs = listed("inputs", given, "a sequence of symbolic inputs")
         for x in inputs:
             if not graph.is_variable(x) or x.owner is not None or graph.is_shared(x):
-                raise TypeError(f"inputs must be symbolic inputs such as pt.matrix('x'), got {x!r}")
+                raise TypeError(f"inputs must be symbolic inputs such as pt.matrix('x'), got {shown(x)}")
         missing = [v for v in self._find_inputs() if v not in inputs]
         if missing:
             raise ValueError(f"inputs must have every input of the loss, got none for {missing[0]}")
@@ -137,12 +138,12 @@ def find_params(loss: Variable, exclude: Container[Variable] = ()) -> list[Varia
 
 def check_params(params: Any) -> list[Variable]:
     """Return parameters as a list, or raise an error for what is none."""
-    out = _listed("params", params, "a sequence of shared variables")
+    out = listed("params", params, "a sequence of shared variables")
     if not out:
         raise ValueError("params must have at least one shared variable, got none")
     for p in out:
         if not (graph.is_shared(p) and graph.is_tensor(p)):
-            raise TypeError(f"params must be shared tensors, got {p!r} of type {type(p).__name__}")
+            raise TypeError(f"params must be shared tensors, got {shown(p)} of type {type(p).__name__}")
         if not _is_float(p):
             raise TypeError(f"params must be of a floating-point dtype, got {graph.describe(p)}")
     if len(set(out)) < len(out):
@@ -155,7 +156,7 @@ def check_loss(name: str, loss: Any) -> Variable:
     if not graph.is_tensor(loss):
         gradients = "; for gradients, as PyMC gives them, write downhill2.updates(algo=...)"
         hint = gradients if isinstance(loss, list | tuple) else ""
-        raise TypeError(f"{name} must be a PyTensor expression, got {loss!r} of type {type(loss).__name__}{hint}")
+        raise TypeError(f"{name} must be a PyTensor expression, got {shown(loss)} of type {type(loss).__name__}{hint}")
     if loss.type.ndim:
         kind = {1: "a vector", 2: "a matrix"}.get(loss.type.ndim, "a tensor")
         shape = graph.describe(loss).partition("(")[2].partition(")")[0]
@@ -172,7 +173,9 @@ def monitored(monitors: Pairs, hyper: Hyperparameters) -> tuple[list[tuple[Any, 
     for key, name in reported.items():
         if name not in numbers:
             hint = nearest(name, numbers)
-            raise ValueError(f"monitors must be expressions or name a hyperparameter, got {name!r} for {key!r}{hint}")
+            raise ValueError(
+                f"monitors must be expressions or name a hyperparameter, got {shown(name)} for {shown(key)}{hint}"
+            )
     return [(k, hyper.variable(x) if k in reported else x) for k, x in pairs], reported
 
 
@@ -181,15 +184,15 @@ def check_monitors(name: str, monitors: Pairs) -> dict[str, Variable]:
     out: dict[str, Variable] = {}
     for key, x in _pairs(name, monitors):
         if not isinstance(key, str):
-            raise TypeError(f"{name} must be named by strings, got {key!r}")
+            raise TypeError(f"{name} must be named by strings, got {shown(key)}")
         if key == "loss":
             raise ValueError(f"{name} must not be called 'loss', which is always reported")
         if key in out:
-            raise ValueError(f"{name} must have unique names, got {key!r} twice")
+            raise ValueError(f"{name} must have unique names, got {shown(key)} twice")
         if not graph.is_tensor(x):
-            raise TypeError(f"{name} must be PyTensor expressions, got {x!r} for {key!r}")
+            raise TypeError(f"{name} must be PyTensor expressions, got {shown(x)} for {shown(key)}")
         if x.type.ndim:
-            raise ValueError(f"{name} must be scalars, got {x.type} for {key!r}; take its mean or sum")
+            raise ValueError(f"{name} must be scalars, got {x.type} for {shown(key)}; take its mean or sum")
         out[key] = x
     return out
 
@@ -198,7 +201,7 @@ def check_updates(updates: Pairs) -> dict[Variable, Variable]:
     out: dict[Variable, Variable] = {}
     for variable, new in _pairs("updates", updates):
         if not graph.is_shared(variable):
-            raise TypeError(f"updates must change shared variables, got {variable!r}")
+            raise TypeError(f"updates must change shared variables, got {shown(variable)}")
         if variable in out:
             raise ValueError(f"updates must change each variable once, got {variable.name!r} twice")
         if not graph.is_variable(new):
@@ -216,18 +219,22 @@ def _takes(old: Any, new: Any) -> bool:
     return bool(old.is_super(new))
 
 
-def _listed(name: str, given: Any, wanted: str) -> list[Any]:
-    if graph.is_variable(given) or isinstance(given, str) or not isinstance(given, Iterable):
-        raise TypeError(f"{name} must be {wanted}, got {given!r}")
-    return list(given)
+def listed(name: str, given: Any, wanted: str) -> list[Any]:
+    """Return the items of a sequence, or raise an error that says what is `wanted`."""
+    try:
+        if not graph.is_variable(given) and not isinstance(given, str):
+            return list(iter(given))
+    except TypeError:  # an array without dimensions seems to be iterable
+        pass
+    raise TypeError(f"{name} must be {wanted}, got {kind_of(given)}")
 
 
 def _pairs(name: str, given: Pairs) -> list[tuple[Any, Variable]]:
     items = given.items() if isinstance(given, Mapping) else given
-    pairs = _listed(name, items, "a dict or a sequence of pairs")
+    pairs = listed(name, items, "a dict or a sequence of pairs")
     for pair in pairs:
         if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise TypeError(f"{name} must be a dict or a sequence of pairs, got {pair!r} in it")
+            raise TypeError(f"{name} must be a dict or a sequence of pairs, got {shown(pair)} in it")
     return [(k, v) for k, v in pairs]
 
 

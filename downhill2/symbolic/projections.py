@@ -10,12 +10,12 @@ import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from fnmatch import fnmatchcase
-from numbers import Real
 from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
 
+from ..checks import conform, integer, number, shown
 from . import graph
 from .formulas import HIGHEST, norm, times
 from .graph import Variable
@@ -109,12 +109,8 @@ class _Sized(Projection):
     axis: int | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.size, bool) or not isinstance(self.size, Real):
-            raise TypeError(f"size must be a number, got {self.size!r}")
-        if not 0 < self.size < np.inf:
-            raise ValueError(f"size must be positive, got {self.size!r}")
-        if self.axis is not None and (isinstance(self.axis, bool) or not isinstance(self.axis, int)):
-            raise TypeError(f"axis must be an integer or None, got {self.axis!r}")
+        conform(self, "size", number, above=0)
+        conform(self, "axis", integer, none="all elements together")
 
     def misfit(self, shape: tuple[int, ...]) -> str | None:
         """Return what a parameter of this shape would have to be; None if it fits."""
@@ -230,10 +226,10 @@ class Project(Setting):
         """Return pairs, or raise an error that names what is wrong."""
         items = value.items() if isinstance(value, Mapping) else value
         if not isinstance(value, Mapping) and not isinstance(value, tuple):
-            raise TypeError(f"{name} must be a dict of parameters or name patterns, got {value!r}")
+            raise TypeError(f"{name} must be a dict of parameters or name patterns, got {shown(value)}")
         for key, projection in items:
             if not isinstance(key, str) and not graph.is_shared(key):
-                raise TypeError(f"{name} must name parameters by variable or pattern, got {key!r}")
+                raise TypeError(f"{name} must name parameters by variable or pattern, got {shown(key)}")
             if not callable(projection):
                 example = "downhill2.projections.Box(0, 1)"
                 raise TypeError(f"{name} must have projections such as {example}, got {projection!r}")
@@ -266,7 +262,7 @@ def chosen(
     for key, projection in pairs:
         found = named([(key, projection)], params, names)
         if not found:
-            raise ValueError(f"project must name parameters, which are {list(names)}, got {key!r}")
+            raise ValueError(f"project must name parameters, which are {list(names)}, got {shown(key)}")
         for p in found:
             if p in out:
                 raise ValueError(f"project must name each parameter once, got {labels[p]!r} again by {key!r}")

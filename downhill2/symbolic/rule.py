@@ -84,6 +84,10 @@ class Rule:
         self.context, self.hyper = context, context.hyper
         self._batch: Mapping[str, Any] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickle has: nothing of the graph that was built last."""
+        return {**vars(self), "_batch": {}}
+
     @property
     def t(self) -> Variable:
         """Number of this update, from 1: a float64 scalar."""

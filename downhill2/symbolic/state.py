@@ -40,6 +40,14 @@ class State:
         dtype: str | None = None,
     ) -> None:
         self.init, self.shape, self.when, self.follows, self.dtype = init, shape, when, follows, dtype
+        self._place: tuple[type, str] | None = None
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._place = owner, name
+
+    def __reduce__(self) -> Any:
+        """Let a pickle hold where the declaration stands, for its functions have no name."""
+        return (getattr, self._place) if self._place else super().__reduce__()
 
     @property
     def like_param(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 
+from ..checks import shown
 from .declared import nearest
 
 KEYWORDS = {
@@ -158,7 +159,7 @@ def _written(text: str) -> set[str]:
 def unknown_algorithm(name: str, known: Iterable[str], lists: str) -> str:
     """Return the message for an algorithm that there is not, where `lists` says what is known."""
     hint = algorithm(name, known)
-    return f"unknown algorithm {name!r}{hint}{' ' if hint.endswith('?') else '; '}{lists} lists all"
+    return f"unknown algorithm {shown(name)}{hint}{' ' if hint.endswith('?') else '; '}{lists} lists all"
 
 
 def algorithm(name: str, known: Iterable[str]) -> str:

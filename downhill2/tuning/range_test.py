@@ -7,12 +7,12 @@ import copy
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
 from .. import climate
+from ..checks import integer, number
 from ..dataset import Dataset, Feed
 from ..fitting.fit import params_beside_data
 from ..fitting.session import drive
@@ -147,14 +147,20 @@ def find_learning_rate(
     >>> bool(0.001 < found.suggestion < 0.1)
     True
     """
-    _check(start, stop, max_updates, smoothing, diverged)
+    start = number("start", start, above=0)
+    stop = number("stop", stop, above=0)
+    if stop <= start:
+        raise ValueError(f"stop must be above start, {start!r}, got {stop!r}")
+    max_updates = integer("max_updates", max_updates, 10)
+    smoothing, diverged = number("smoothing", smoothing, at_least=0, below=1), number("diverged", diverged, above=1)
     feeding = Feeding(**{f.name: settings.pop(f.name) for f in dataclasses.fields(Feeding) if f.name in settings})
     feeding = dataclasses.replace(feeding, rng=copy.deepcopy(feeding.rng))  # a generator is the caller's, and stays
     if "learning_rate" in settings:
         raise TypeError("learning_rate is what is searched for; leave it out, and give start and stop")
     if params is None:
         params = params_beside_data(loss, (train, None), updates, settings)
-    schedule = Exponential(start, (stop / start) ** (1 / (max_updates - 1)))
+    power = 1 / (max_updates - 1)
+    schedule = Exponential(start, stop**power / start**power)  # their ratio itself may be infinite
     opt = build(algo, loss, params, inputs, updates, learning_rate=schedule, **settings)
     feed = feeding.dataset(train, "train").bind(opt.inputs)
     _check_used(opt)
@@ -164,24 +170,6 @@ def find_learning_rate(
     found = judged(schedule(np.arange(len(losses))), np.array(losses), smoothing, why)
     logger.info("learning rate: %s", found.reason)
     return found
-
-
-def _check(start: float, stop: float, max_updates: int, smoothing: float, diverged: float) -> None:
-    numbers = {"start": start, "stop": stop, "smoothing": smoothing, "diverged": diverged}
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise TypeError(f"{name} must be a number, got {value!r}")
-    if isinstance(max_updates, bool) or not isinstance(max_updates, Integral):
-        raise TypeError(f"max_updates must be an integer, got {max_updates!r}")
-    for name, value, is_right, condition in (
-        ("start", start, 0 < start < math.inf, "positive and finite"),
-        ("stop", stop, start < stop < math.inf, f"finite and above start, {start!r}"),
-        ("max_updates", max_updates, max_updates >= 10, "at least 10"),
-        ("smoothing", smoothing, 0 <= smoothing < 1, "in [0, 1)"),
-        ("diverged", diverged, diverged > 1, "above 1"),
-    ):
-        if not is_right:
-            raise ValueError(f"{name} must be {condition}, got {value!r}")
 
 
 def _check_used(opt: Optimizer) -> None:

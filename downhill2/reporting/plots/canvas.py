@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
+from ...checks import number
 from ...extras import need
 
 # Okabe and Ito (2008), "Color universal design", without the yellow, which is too light for a line on white.
@@ -172,8 +172,4 @@ def clock(ax: Any, label: str) -> None:
 
 def check_fraction(name: str, value: Any) -> float:
     """Return a number in [0, 1), or raise."""
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    if not 0 <= float(value) < 1:
-        raise ValueError(f"{name} must be in [0, 1), got {value!r}")
-    return float(value)
+    return number(name, value, at_least=0, below=1)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...checks import integer
 from . import canvas
 
 Array = NDArray[np.float64]
@@ -60,10 +60,7 @@ def path(
     >>> from downhill2 import plots
     >>> ax = plots.path([[2.0, 1.0], [1.0, 0.0], [0.1, 0.0]], lambda x, y: x**2 + 4 * y**2)
     """
-    if isinstance(updates, bool) or not isinstance(updates, Integral):
-        raise TypeError(f"updates must be an int, got {updates!r}")
-    if updates < 1:
-        raise ValueError(f"updates must be at least 1, got {updates}")
+    updates = integer("updates", updates, 1)
     for name, pair in {"minimum": minimum, "xlim": xlim, "ylim": ylim}.items():
         if pair is not None and np.shape(pair) != (2,):
             raise ValueError(f"{name} must be a pair of numbers, got {pair!r}")

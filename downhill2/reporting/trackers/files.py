@@ -9,6 +9,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any, TextIO
 
+from ... import checks
 from ...running.history import History, check_columns, csv_cells
 from ...running.history_file import HistoryFile, appendable
 from ...running.loop import Record
@@ -21,11 +22,9 @@ class _File(Tracker):
     gives_up = False
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        if not isinstance(path, str | os.PathLike):
-            raise TypeError(f"path must be a str or a path, got {path!r}")
-        if Path(path).is_file():
-            self._check(Path(path))
-        self.path = path
+        self.path = checks.path("path", path)
+        if self.path.is_file():
+            self._check(self.path)
         self._file: Any = None
         self._written = 0
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ... import extras
+from ... import checks, extras
 from ...running.loop import Record
 from .tracker import Series, Tracker, checked_config, configuration, undone, written_before
 
@@ -45,9 +45,8 @@ class TensorBoard(Tracker):
         self, logdir: str | os.PathLike[str], config: Mapping[str, Any] | None = None, flush_seconds: float = 10
     ) -> None:
         self._board = extras.need("tensorboardX", "tensorboard")
-        if not isinstance(logdir, str | os.PathLike):
-            raise TypeError(f"logdir must be a str or a path, got {logdir!r}")
-        self.logdir, self._config, self._flush = os.fspath(logdir), checked_config(config), flush_seconds
+        self.logdir, self._config = os.fspath(checks.path("logdir", logdir)), checked_config(config)
+        self._flush = checks.number("flush_seconds", flush_seconds, at_least=0)
         self._writer: Any = None
         self._series = Series()
 
@@ -132,8 +131,9 @@ class MLflow(Tracker):
         flush_seconds: float = 5,
     ) -> None:
         self._mlflow = extras.need("mlflow", "mlflow")
-        self._experiment, self._uri, self._name, self._given = experiment, uri, run_name, run_id
-        self._config, self._every = checked_config(config), flush_seconds
+        self._experiment, self._uri = checks.text("experiment", experiment), uri
+        self._name, self._given = run_name, run_id
+        self._config, self._every = checked_config(config), checks.number("flush_seconds", flush_seconds, at_least=0)
         self.run_id = run_id
         self._client: Any = None
         self._own = True
@@ -254,11 +254,17 @@ class WandB(Tracker):
         **settings: Any,
     ) -> None:
         self._wandb = extras.need("wandb", "wandb")
-        if mode not in (None, "online", "offline", "disabled"):
-            raise ValueError(f"mode must be 'online', 'offline' or 'disabled', got {mode!r}")
-        self._config, self._mode = checked_config(config), mode
-        resume = None if id is None else "allow"
-        self._settings = {"project": project, "name": name, "id": id, "dir": dir, "resume": resume, **settings}
+        self._config = checked_config(config)
+        self._mode = None if mode is None else checks.choice("mode", mode, ("online", "offline", "disabled"))
+        resume, folder = None if id is None else "allow", None if dir is None else os.fspath(checks.path("dir", dir))
+        self._settings = {
+            "project": checks.text("project", project),
+            "name": name,
+            "id": id,
+            "dir": folder,
+            "resume": resume,
+            **settings,
+        }
         self._run: Any = None
         self._own = True
         self._series = Series()
