@@ -12,9 +12,15 @@ export PYTENSOR_FLAGS := base_compiledir="$(CURDIR)/.cache/pytensor",$(PYTENSOR_
 export COVERAGE_FILE := $(CURDIR)/.cache/coverage/$(VENV)
 COVERED = $(if $(COVERAGE),$(shell mkdir -p .cache/coverage)--cov=downhill2 --cov-append --cov-report=)
 
+# A worker takes the tests of a file in a row, so that what they share is made once, until another has nothing left.
+SPREAD = -n auto --dist worksteal
+
+N ?= 10
+BUSY ?= 0
+
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help demo test test-all test-thorough test-torch test-extras test-kill test-other coverage lint docs bench bench-quick bench-full clean
+.PHONY: help demo test test-again test-all test-thorough test-torch test-extras test-kill test-other coverage lint docs bench bench-quick bench-full clean
 .NOTPARALLEL:
 
 help:  ## list these targets
@@ -24,7 +30,11 @@ demo: $(VENV)/installed-demo  ## train a network on handwritten digits, draw its
 	@$(RUN) examples/digits.py
 
 test: $(VENV)/installed-test  ## what a user needs to trust the package
-	$(RUN) -m pytest -n auto -m "not oracle_torch and not extras and not thorough" $(COVERED)
+	$(RUN) -m pytest $(SPREAD) -m "not oracle_torch and not extras and not thorough" $(COVERED)
+
+test-again: $(VENV)/installed-test  ## make test N times in a row (10), beside BUSY processes that do nothing but compute (0)
+	@trap 'kill $$busy 2>/dev/null' EXIT; for i in $$(seq 1 $(BUSY)); do $(RUN) -c "while True: pass" & busy="$$busy $$!"; done; \
+	for i in $$(seq 1 $(N)); do echo "run $$i of $(N)"; $(MAKE) test || exit 1; done
 
 test-all: lint test-thorough test-torch test-extras test-kill test-other coverage docs  ## what make test leaves out: all pairs of settings, torch live, a second Python, coverage, lint, docs
 
@@ -36,12 +46,12 @@ test-torch: $(VENV)/installed-test
 	fi
 
 test-thorough: $(VENV)/installed-test  # every algorithm with every setting, and what else takes long to say little more
-	$(RUN) -m pytest -n auto -m "thorough and not oracle_torch and not extras" $(COVERED)
+	$(RUN) -m pytest $(SPREAD) -m "thorough and not oracle_torch and not extras" $(COVERED)
 
 test-extras: $(VENV)/installed-test $(VENV)/installed-trackers
 	$(RUN) -m pytest -m extras $(COVERED)
 
-test-kill: $(VENV)/installed-test  # fifty kills, where make test has eight
+test-kill: $(VENV)/installed-test  # fifty kills at random, where make test has eight
 	DOWNHILL2_KILLS=50 $(RUN) -m pytest tests/test_kill.py
 
 # Python 3.11 ends at PyTensor 3.0; the newest PyTensor 3 needs 3.12. Whichever make test ran on, this is the other.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import collections
+import gc
+import itertools
 import os
 from types import SimpleNamespace
 
@@ -30,12 +33,38 @@ settings.register_profile(
 settings.load_profile("downhill2")
 
 
+# No test can see what outlives a power failure, and waiting for the disk takes a fifth of their time.
+os.fsync = os.fstat
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slowest-files", type=int, default=15, metavar="N", help="of how many files to tell the seconds")
+
+
 def pytest_configure(config):
     # Where PyTensor was installed by pip, its C linker finds no BLAS and says so once. These tests compile to
     # Python and Numba code, which never calls that BLAS.
     config.addinivalue_line("filterwarnings", "ignore:PyTensor could not link to a BLAS:UserWarning")
     # PyTensor silences this of Numba when it first compiles something, which may be inside another test.
     config.addinivalue_line("filterwarnings", "ignore:.*is faster on contiguous arrays")
+
+
+def pytest_collection_finish():
+    """Let no search for garbage walk over thousands of collected tests and all modules."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Tell how many seconds the tests of a file took, so that who makes them slower sees it."""
+    seconds = collections.Counter()
+    for report in itertools.chain(*terminalreporter.stats.values()):
+        if hasattr(report, "duration"):
+            seconds[report.nodeid.partition("::")[0]] += report.duration
+    if len(seconds) > 1:
+        terminalreporter.section(f"seconds of the slowest files, of {seconds.total():.0f} in all")
+        for file, each in seconds.most_common(config.option.slowest_files):
+            terminalreporter.write_line(f"{each:7.1f} {file}")
 
 
 @pytest.hookimpl(wrapper=True)

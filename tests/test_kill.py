@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import json
 import os
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import digits_run
@@ -14,6 +16,8 @@ import numpy as np
 import pytest
 
 import downhill2
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes that it forks")
 
 KILLS = int(os.environ.get("DOWNHILL2_KILLS", 8))
 
@@ -28,71 +32,111 @@ def data(digits, tmp_path_factory):
 
 
 class Worker:
-    """A process that trains."""
+    """A process that trains again and again, each time as if begun anew."""
 
-    def __init__(self, data, directory, seconds=0.0):
+    def __init__(self, data):
         packages = os.pathsep.join([str(Path(downhill2.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-        command = [sys.executable, digits_run.__file__, str(data), str(directory), str(seconds)]
-        environment = {**os.environ, "PYTHONPATH": packages}
-        self.said = ""
+        # a process that has threads is not safe to fork
+        environment = {**os.environ, "PYTHONPATH": packages, "OPENBLAS_NUM_THREADS": "1"}
+        command, pipe = [sys.executable, digits_run.__file__, str(data)], subprocess.PIPE
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+            command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=environment
         )
+        self.said = ""
+
+    def tell(self, line):
+        print(line, file=self.process.stdin, flush=True)
+
+    def begin(self, directory, **settings):
+        self.said = ""
+        self.tell(json.dumps({"directory": str(directory), **settings}))
 
     def wait_for(self, word):
-        """Read on to a word, or to the end; return the last line."""
-        line = ""
+        """Return the rest of the first line that begins with a word; no training goes on beyond ``over``."""
         for line in self.process.stdout:
             self.said += line
-            if line.strip() == word:
+            if line.startswith((word, "over")):
                 break
-        return line.strip()
+        assert line.startswith(word), self.said
+        return line.removeprefix(word).strip()
 
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
+    def ended(self):
+        """Return the exit code of a training that was begun, waiting for it."""
+        return int(self.wait_for("over"))
 
     def result(self):
-        """Return what it came to."""
-        line = self.wait_for("")
-        self.process.stdout.close()
-        assert self.process.wait() == 0, self.said
-        return line
+        """Return what a training that was begun came to."""
+        assert self.ended() == 0, self.said
+        return self.said.splitlines()[-2]
+
+    def whole(self, directory):
+        """Return what a training comes to that nobody kills."""
+        self.begin(directory)
+        return self.result()
 
 
 @pytest.fixture(scope="module")
-def whole(data, tmp_path_factory):
-    """What a process comes to that nobody kills."""
-    return Worker(data, tmp_path_factory.mktemp("whole") / "run").result()
+def workers(data):
+    """Two processes in turn, so that a run goes on in another than it began in, in which sets have another order."""
+    both = [Worker(data), Worker(data)]
+    yield itertools.cycle(both)
+    for worker in both:
+        with worker.process:
+            worker.process.kill()
 
 
-def killed(data, directory, moment, draw, seconds=0.0):
-    """Start a process and kill it some time after a moment; whether there was somebody to kill."""
-    worker = Worker(data, directory, seconds)
-    worker.wait_for(moment)
-    time.sleep(draw.uniform(0, 0.3))
-    alive = worker.process.poll() is None
-    worker.kill()
-    return alive
+@pytest.fixture(scope="module")
+def whole(workers, tmp_path_factory):
+    """What a training comes to that nobody kills, and at how many moments it changed files."""
+    worker = next(workers)
+    result = worker.whole(tmp_path_factory.mktemp("whole") / "run")
+    return result, int(worker.said.splitlines()[-3].removeprefix("moments"))
+
+
+def unfinished(directory):
+    """Return what a kill has left half written."""
+    history = directory / "history.jsonl"
+    found = {
+        "checkpoint": any(directory.glob(".*.tmp")),
+        "history": history.exists() and not history.read_bytes().endswith(b"\n"),
+    }
+    return {name for name, half in found.items() if half}
+
+
+@pytest.mark.parametrize(
+    ("moments_left", "torn"),
+    [(None, {"checkpoint", "history"}), (20, {"checkpoint"})],
+    ids=["from the beginning", "at the end"],
+)
+def test_a_run_that_dies_at_every_moment_of_its_writing_ends_as_one_that_does_not(
+    moments_left, torn, workers, whole, tmp_path
+):
+    result, moments = whole
+    directory, found = tmp_path / "run", set()
+    first = moments - moments_left if moments_left else 1
+    for last in itertools.chain([first], itertools.count(1)):  # each gets one moment further than that before
+        worker = next(workers)
+        worker.begin(directory, last=last)
+        if worker.ended() != -signal.SIGKILL:
+            break
+        found |= unfinished(directory)
+    assert worker.said.splitlines()[-2] == result
+    assert found == torn
+    assert unfinished(directory) == set()
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.005], ids=["writes as they are", "writes made slow"])
-def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(seconds, data, whole, tmp_path):
-    draw, kills, runs, torn = np.random.default_rng(int(1000 * seconds)), 0, 0, 0
-    while kills < KILLS // 2:
-        directory = tmp_path / f"run{runs}"
-        moment = "loading" if draw.random() < 0.3 else "training"
-        if killed(data, directory, moment, draw, seconds):
-            kills += 1
-            torn += any(directory.glob(".*.tmp"))
-        else:
-            runs += 1  # it had ended: what was killed next would be nothing
-            assert Worker(data, directory).result() == whole
-    assert Worker(data, tmp_path / f"run{runs}").result() == whole
-    # of a slow writer, most of the time is spent in writing
-    assert torn or not seconds
-    assert not any(tmp_path.glob("*/.*"))
+def test_a_run_that_is_killed_whenever_ends_as_one_that_is_not(seconds, workers, whole, tmp_path):
+    result, _ = whole
+    draw, runs = np.random.default_rng(int(1000 * seconds)), 0
+    for _ in range(KILLS // 2):
+        worker = next(workers)
+        worker.begin(tmp_path / f"run{runs}", alarm=draw.uniform(0, 0.5), seconds=seconds)
+        if worker.ended() != -signal.SIGALRM:
+            assert worker.said.splitlines()[-2] == result
+            runs += 1  # what is killed next is another
+    assert next(workers).whole(tmp_path / f"run{runs}") == result
+    assert not any(tmp_path.glob("*/.*.tmp"))
 
 
 @pytest.fixture
@@ -112,35 +156,36 @@ def small_disk(tmp_path):
 
 
 def fill(disk):
-    """Write a file that leaves no room, not even that of checkpoints which are removed meanwhile."""
-    with open(disk / "ballast", "wb", buffering=0) as file:
-        for _ in range(20):
-            with contextlib.suppress(OSError):
-                while True:
-                    file.write(bytes(1024))
-            time.sleep(0.01)
+    """Write a file that leaves no room."""
+    with open(disk / "ballast", "wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(1024))
 
 
-def test_a_run_outlives_a_disk_that_is_full(data, whole, small_disk):
-    directory = small_disk / "run"
-    worker = Worker(data, directory)
+def begun_on_a_full_disk(worker, directory, **settings):
+    """Begin a training whose disk is full from the end of an epoch on."""
+    worker.begin(directory, wait=True, **settings)
     worker.wait_for("training")
-    fill(small_disk)
+    fill(directory.parent)
+    worker.tell("")
+
+
+def test_a_run_outlives_a_disk_that_is_full(workers, whole, small_disk):
+    directory, worker = small_disk / "run", next(workers)
+    begun_on_a_full_disk(worker, directory)
     before = sorted(directory.glob("update-*"))
-    assert worker.result() == whole  # nobody killed it, and it needs no disk to end
+    assert worker.result() == whole[0]  # nobody killed it, and it needs no disk to end
     assert "No space left on device; the run goes on" in worker.said
-    assert len(sorted(directory.glob("update-*"))) <= len(before) + 1
+    assert sorted(directory.glob("update-*")) == before
     (small_disk / "ballast").unlink()
-    assert Worker(data, directory).result() == whole
+    assert next(workers).whole(directory) == whole[0]
 
 
-def test_a_run_that_is_killed_while_the_disk_is_full_goes_on_from_before(data, whole, small_disk):
-    directory, draw = small_disk / "run", np.random.default_rng(5)
-    for _ in range(max(2, KILLS // 10)):
-        worker = Worker(data, directory)
-        worker.wait_for("training")
-        fill(small_disk)
-        time.sleep(draw.uniform(0, 0.1))
-        worker.kill()
+def test_a_run_that_is_killed_while_the_disk_is_full_goes_on_from_before(workers, whole, small_disk):
+    directory = small_disk / "run"
+    for last in range(1, 1 + max(3, KILLS // 10)):
+        worker = next(workers)
+        begun_on_a_full_disk(worker, directory, last=last)
+        assert worker.ended() == -signal.SIGKILL
         (small_disk / "ballast").unlink()
-    assert Worker(data, directory).result() == whole
+    assert next(workers).whole(directory) == whole[0]

@@ -8,7 +8,6 @@ import logging
 import re
 import sys
 import threading
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -27,6 +26,8 @@ from tests.training import Training
 pytest.importorskip("rich")
 from rich.console import Console
 from rich.live import Live
+
+HANGS = 120  # seconds after which another thread will never do what it should
 
 
 class Clock:
@@ -459,11 +460,14 @@ def test_a_screen_that_cannot_be_drawn_ends_no_run(displays, monkeypatch, caplog
     def failing(self, *args):
         raise OSError("the terminal is gone")
 
-    for name in ("show", "draw", "hide"):
+    drawn = threading.Event()
+    for name in ("show", "hide"):
         monkeypatch.setattr(Silent, name, failing)
+    monkeypatch.setattr(Silent, "draw", lambda self: drawn.set() or failing(self))
     monkeypatch.setattr(Silent, "period", 0.001)
     with caplog.at_level("INFO", "downhill2"):
-        opt.minimize(**settings, callbacks=[lambda *_: time.sleep(0.01)], progress=True)
+        opt.minimize(**settings, callbacks=[lambda *_: drawn.wait(HANGS)], progress=True)
+    assert drawn.is_set()
     assert opt.stopped == "max_epochs"
     told = "progress cannot be shown: OSError('the terminal is gone'); the run goes on"
     assert caplog.messages.count(told) == 1
@@ -611,10 +615,10 @@ def test_runs_in_threads_share_the_terminal(terminal):
     seen = []
 
     def wait(opt, record):
-        meet.wait(30)
+        meet.wait(HANGS)
         screens._terminal.draw()
         seen.append(sum("━" in line for line in stream.shown()))
-        meet.wait(30)
+        meet.wait(HANGS)
 
     threads = [
         threading.Thread(target=opt.minimize, kwargs={**settings, "callbacks": [wait], "progress": True})
@@ -633,14 +637,17 @@ def test_runs_in_threads_share_the_terminal(terminal):
 def test_it_is_drawn_by_a_thread_of_its_own(terminal, monkeypatch):
     stream = terminal()
     monkeypatch.setattr(screens.Terminal, "period", 0.001)
-    drawn = []
-    real = screens.Terminal.draw
-    monkeypatch.setattr(
-        screens.Terminal, "draw", lambda self: drawn.append(threading.current_thread().name) or real(self)
-    )
+    drawn, real = threading.Event(), screens.Terminal.draw
+
+    def draw(self):
+        real(self)
+        if threading.current_thread().name == "downhill2 progress":
+            drawn.set()
+
+    monkeypatch.setattr(screens.Terminal, "draw", draw)
     opt, settings = quadratic(max_epochs=1)
-    opt.minimize(**settings, callbacks=[lambda *_: time.sleep(0.02)], progress=True)
-    assert "downhill2 progress" in drawn
+    opt.minimize(**settings, callbacks=[lambda *_: drawn.wait(HANGS)], progress=True)
+    assert drawn.is_set()
     assert stream.cursor_is_shown()
     assert "downhill2 progress" not in [thread.name for thread in threading.enumerate()]
 
@@ -705,10 +712,12 @@ def test_lines_come_less_and_less_often(capsys):
 
 class Handle:
     def __init__(self, data):
-        self.data = [data]
+        self.data, self.written = [data], threading.Event()
 
     def update(self, data, raw):
         self.data.append(data)
+        if "epoch 1" in data["text/plain"]:
+            self.written.set()
 
 
 @pytest.fixture
@@ -729,7 +738,8 @@ def notebook(monkeypatch):
 def test_a_notebook_has_one_output_that_is_written_anew(notebook, monkeypatch):
     monkeypatch.setattr(screens.Notebook, "period", 0.001)
     opt, settings = quadratic(max_epochs=2)
-    opt.minimize(**settings, callbacks=[lambda *_: time.sleep(0.01)])
+    waiting = lambda _, record: record.epoch == 0 or notebook[0].written.wait(HANGS)  # noqa: E731
+    opt.minimize(**settings, callbacks=[waiting])
     [output] = notebook
     assert "preparing" in output.data[0]["text/plain"]
     assert any("━" in data["text/html"] and "epoch 1" in data["text/plain"] for data in output.data)
