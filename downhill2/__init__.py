@@ -35,24 +35,23 @@ from .algorithms.sgd import NoisySGD
 from .algorithms.sign import Lion, SignSGD, Signum
 from .algorithms.smorms3 import SMORMS3
 from .catalogue import list_algorithms
-from .dataset import Dataset
+from .data.dataset import Dataset
 from .first_order import NAG, SGD
-from .fitting.faults import NonFiniteError
 from .fitting.fit import params_beside_data
 from .fitting.settings import NAMES
+from .keeping.checkpoint import CheckpointError
+from .keeping.history import History
+from .loop.run import Record
 from .optimizer import Optimizer, build
 from .plugin import updates
 from .rules import rule
-from .running.checkpoint import CheckpointError
-from .running.history import History
-from .running.loop import Record
+from .stepping.nonfinite import NonFiniteError
 from .symbolic import synonyms
 from .symbolic.algorithm import Algorithm
 from .symbolic.formulas import ema, norm, root
 from .symbolic.hyper import Hyper, Setting, nearest
 from .symbolic.state import Copy, Generator, Number, State, Zeros
-
-__version__ = "0.1.0"
+from .version import __version__ as __version__
 
 __all__ = [
     "ADADELTA",
@@ -205,7 +204,7 @@ def minimize(
 
 _FORMER = {c.lower(): c for c in __all__}
 _LATER = {
-    "find_learning_rate": "tuning.range_test",
+    "find_learning_rate": "tuning.learning_rate",
     "plots": "reporting.plots",
     "pymc": "integrations.pymc",
     "sklearn": "integrations.sklearn",

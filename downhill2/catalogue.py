@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .symbolic.algorithm import Algorithm as Rules
+from .symbolic.algorithm import Algorithm
 from .symbolic.hyper import Hyper, Setting, declared
 from .symbolic.registry import registry
 from .symbolic.state import State
@@ -20,7 +20,7 @@ EXAMPLE = (40, 30)
 
 
 @dataclass(frozen=True)
-class Algorithm:
+class AlgorithmInfo:
     """What there is to know of an algorithm.
 
     Attributes
@@ -46,7 +46,7 @@ class Algorithm:
     """
 
     name: str
-    cls: type[Rules]
+    cls: type[Algorithm]
     summary: str
     settings: dict[str, Any]
     common: dict[str, Any]
@@ -63,10 +63,10 @@ class Algorithm:
         )
 
 
-class Algorithms(Mapping[str, Algorithm]):
+class Algorithms(Mapping[str, AlgorithmInfo]):
     """All algorithms by name, in alphabetical order: a mapping that prints as a table."""
 
-    def __init__(self, classes: Mapping[str, type[Rules]]) -> None:
+    def __init__(self, classes: Mapping[str, type[Algorithm]]) -> None:
         self._classes = {name: classes[name] for name in sorted(classes)}
 
     def __iter__(self) -> Iterator[str]:
@@ -75,7 +75,7 @@ class Algorithms(Mapping[str, Algorithm]):
     def __len__(self) -> int:
         return len(self._classes)
 
-    def __getitem__(self, name: str) -> Algorithm:
+    def __getitem__(self, name: str) -> AlgorithmInfo:
         return _algorithm(name, self._classes[name])
 
     def __repr__(self) -> str:
@@ -93,7 +93,7 @@ def list_algorithms() -> Algorithms:
 
     Returns
     -------
-    mapping of str to Algorithm
+    mapping of str to AlgorithmInfo
         Iterating it gives the names. It prints as a table.
 
     Examples
@@ -107,13 +107,13 @@ def list_algorithms() -> Algorithms:
     return Algorithms(registry.algorithms)
 
 
-def _algorithm(name: str, cls: type[Rules]) -> Algorithm:
-    rule, everywhere = cls.with_defaults(), declared(Rules, Hyper | Setting)
+def _algorithm(name: str, cls: type[Algorithm]) -> AlgorithmInfo:
+    rule, everywhere = cls.with_defaults(), declared(Algorithm, Hyper | Setting)
     own = {n: d for n, d in rule.hyper.declared.items() if everywhere.get(n) is not d or n == "learning_rate"}
     states = {n: s for n, s in declared(cls, State).items() if s.when is None or s.when(rule)}
     first = {n: s.first(rule, np.zeros(EXAMPLE), "x") for n, s in states.items()}
     doc = inspect.cleandoc(cls.__doc__ or "")
-    return Algorithm(
+    return AlgorithmInfo(
         name=name,
         cls=cls,
         summary=doc.partition("\n")[0],

@@ -10,10 +10,10 @@ from . import climate
 from .checks import flag, shown
 from .compiling import backends
 from .fitting.fit import Fit
-from .fitting.runs import Runs
+from .fitting.running import Runs
 from .fitting.settings import BESIDE_BUILD, BESIDE_UPDATES, NAMES
-from .running.history import History
-from .running.loop import Run
+from .keeping.history import History
+from .loop.run import Run
 from .symbolic import graph, synonyms
 from .symbolic.algorithm import Algorithm, AlgorithmType, algorithm, check_attribute
 from .symbolic.graph import Variable
@@ -269,7 +269,7 @@ class Optimizer(Runs, metaclass=OptimizerType):
             For a hyperparameter that is unknown or out of range.
         """
         fit, known = self.fit, self.rule.hyper
-        with known.tried(known.parse(hyper, BESIDE_UPDATES)):
+        with known.undone_on_error(known.parse(hyper, BESIDE_UPDATES)):
             fit.check()
             return list(fit.alone().items())
 

@@ -1,5 +1,5 @@
 """Sets that parameters are kept in, for the setting `project`."""
 
-from .symbolic.projections import Box, L1Ball, L2Ball, NonNegative, Projection, Simplex, UnitColumns
+from .symbolic.sets import Box, L1Ball, L2Ball, NonNegative, Projection, Simplex, UnitColumns
 
 __all__ = ["Box", "L1Ball", "L2Ball", "NonNegative", "Projection", "Simplex", "UnitColumns"]

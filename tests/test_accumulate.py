@@ -13,8 +13,8 @@ from training import Training
 import downhill2
 from downhill2 import NonFiniteError
 from downhill2.fitting import session
-from downhill2.running.loop import Tally
-from downhill2.running.windows import Windows
+from downhill2.loop.run import Tally
+from downhill2.stepping.accumulating import AccumulatedSteps
 
 X = np.random.default_rng(0).normal(size=(23, 3))
 Y = X @ [1.0, 2, 3] + np.random.default_rng(1).normal(size=23)
@@ -147,7 +147,7 @@ def test_the_callers_updates_may_not_change_a_sum():
 def test_a_plateau_is_judged_by_the_mean_loss_of_each_update():
     halves = Scripted([1.0, 2, 3, 4, 5], size=2)
     tally = Tally({}, 0.0, losses=[])
-    windows = Windows(lambda: halves, ["loss"], Batches(5))
+    windows = AccumulatedSteps(lambda: halves, ["loss"], Batches(5))
     windows(tally, None, lambda: False)
     assert tally.losses == [1.5, 3.5, 5]
     assert (tally.updates, tally.rows, tally.sums, tally.end) == (3, 5, {"loss": 15}, True)
@@ -192,7 +192,7 @@ class Batches:
 
 def drive(halves, feed, most=None, halt=lambda: False):
     """Call a driver until its epoch is over; return what each call tallied."""
-    windows, tallies = Windows(lambda: halves, ["loss"], feed), []
+    windows, tallies = AccumulatedSteps(lambda: halves, ["loss"], feed), []
     while not (tallies and tallies[-1].end):
         tallies.append(Tally({}, 0.0))
         windows(tallies[-1], most, halt)
@@ -328,14 +328,14 @@ def test_a_run_that_a_signal_stops_within_a_window_goes_on_in_it(batch, tmp_path
     whole = training.run()
     left = [batch]
 
-    class Signalled(Windows):
+    class Signalled(AccumulatedSteps):
         def _add(self, *args):
             super()._add(*args)
             left[0] -= 1
             if left[0] == 0:
                 signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(session, "Windows", Signalled)
+    monkeypatch.setattr(session, "AccumulatedSteps", Signalled)
     training.run(checkpoint=tmp_path, on_signal="stop")
     assert training.opt.stopped.startswith("signal")
     monkeypatch.undo()

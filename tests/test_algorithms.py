@@ -18,7 +18,7 @@ from pytensor.tensor.shape import Shape, Shape_i
 
 import downhill2
 from downhill2.base import Optimizer
-from downhill2.running import functions
+from downhill2.stepping import one_by_one as functions
 
 START, GRADIENTS = inputs()
 SHORT = (1, 10)

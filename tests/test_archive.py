@@ -24,10 +24,10 @@ from training import Crash, Training, after, contents, plain, records, rows
 
 import downhill2
 from downhill2 import CheckpointError, Dataset
-from downhill2.running import checkpoint, lock
-from downhill2.running.checkpoint import Directory, read, write
-from downhill2.running.history import History
-from downhill2.running.history_file import HistoryFile
+from downhill2.keeping import checkpoint, lock
+from downhill2.keeping.checkpoint import Directory, read, write
+from downhill2.keeping.history import History
+from downhill2.keeping.history_file import HistoryFile
 
 
 @functools.cache
@@ -299,7 +299,7 @@ def test_a_run_that_never_begins_leaves_nothing_open(tmp_path):
 
 HOLDER = """
 import pathlib, sys
-from downhill2.running.lock import DirectoryLock
+from downhill2.keeping.lock import DirectoryLock
 lock = DirectoryLock(pathlib.Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()
@@ -531,7 +531,7 @@ def test_a_kill_right_after_the_parameters_were_taken_leaves_a_run_that_goes_on(
         raise Crash
 
     with monkeypatch.context() as patch:
-        patch.setattr("downhill2.running.checkpoint.Directory.tidy", killed)
+        patch.setattr("downhill2.keeping.checkpoint.Directory.tidy", killed)
         with pytest.raises(Crash):
             train.run(checkpoint=saved, resume="params")
     go_on = train.run(checkpoint=saved, resume=True)
@@ -1041,7 +1041,7 @@ def test_a_history_that_cannot_be_written_for_a_while_is_whole_in_the_end(tmp_pa
         file._file = Full(file._file)
         return file
 
-    monkeypatch.setattr("downhill2.running.journal.HistoryFile", opened)
+    monkeypatch.setattr("downhill2.keeping.journal.HistoryFile", opened)
     assert train.run(checkpoint=tmp_path) == whole
     assert "cannot write the history: [Errno 28] No space left on device; the run goes on" in caplog.text
     assert records(History.from_json_lines(tmp_path / "history.jsonl")) == whole["history"]
@@ -1055,7 +1055,7 @@ def test_a_save_that_fails_after_the_last_record_is_told_by_one_of_its_own(end, 
         raise OSError(28, "No space left on device")
 
     train, seen = training(), []
-    monkeypatch.setattr("downhill2.running.checkpoint.Directory.save", full)
+    monkeypatch.setattr("downhill2.keeping.checkpoint.Directory.save", full)
     train.run(checkpoint=tmp_path, validate_every=1, callbacks=[lambda opt, record: seen.append(record)], **end)
     history = train.opt.history
     assert history[-1].events == (

@@ -16,8 +16,9 @@ from training import Training, plain, rows
 
 import downhill2
 from downhill2.compiling import backends
-from downhill2.compiling.jax_linker import DeviceLinker, generator_of, key_of
+from downhill2.compiling.jax_linker import DeviceLinker
 from downhill2.compiling.jax_step import explained
+from downhill2.compiling.jax_values import generator_of, key_of
 from downhill2.compiling.linker import FunctionLinker
 from downhill2.compiling.torch_linker import TorchLinker
 

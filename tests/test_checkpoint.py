@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from downhill2.running import checkpoint
-from downhill2.running.checkpoint import CheckpointError, Directory, holds_run, read, write
+from downhill2.keeping import checkpoint
+from downhill2.keeping.checkpoint import CheckpointError, Directory, holds_run, read, write
 
 TENSORS = {
     "W": np.arange(12, dtype=np.float32).reshape(3, 4),
@@ -253,7 +253,7 @@ def test_a_path_is_a_str_or_a_path(kind, path):
     assert_same(read(kind(path))[0], TENSORS)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.skipif(os.name == "nt", reason="AccumulatedSteps has no umask")
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
 def test_the_umask_says_who_may_read_the_file(umask, path):
     former = os.umask(umask)
@@ -309,7 +309,7 @@ def test_a_file_that_cannot_be_made_durable_does_not_replace_the_former(function
     assert_stored(stored)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows opens no directories")
+@pytest.mark.skipif(os.name == "nt", reason="AccumulatedSteps opens no directories")
 @pytest.mark.parametrize(("number", "refused"), [(errno.EINVAL, False), (errno.EBADF, False), (errno.EIO, True)])
 def test_only_a_file_system_that_cannot_sync_directories_is_excused(number, refused, path, monkeypatch):
     fsync = os.fsync
@@ -343,7 +343,7 @@ def test_a_path_that_no_file_can_have_is_refused(name, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="rights are others on Windows")
+@pytest.mark.skipif(os.name == "nt", reason="rights are others on AccumulatedSteps")
 def test_a_directory_without_rights_is_refused(locked):
     with pytest.raises(CheckpointError, match=f"cannot write {locked}/a: Permission denied"):
         write(locked / "a", TENSORS, META)

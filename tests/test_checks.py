@@ -23,11 +23,11 @@ from downhill2 import checks, schedules
 from downhill2.cli.arguments import count
 from downhill2.fitting import runs
 from downhill2.fitting.settings import KINDS, NAMES
-from downhill2.running.plateau import ReduceOnPlateau
-from downhill2.running.stopping import Plateau
+from downhill2.loop.plateau import ReduceOnPlateau
+from downhill2.loop.stopping import Plateau
 from downhill2.symbolic import projections
 from downhill2.symbolic.hyper import Hyper, Setting, declared
-from downhill2.tuning.range_test import find_learning_rate
+from downhill2.tuning.learning_rate import find_learning_rate
 
 HUGE = [10**20, 10**400, -(10**400), 10**5000, 2**63, -(2**63), 2**70]
 ODD = [
@@ -108,7 +108,7 @@ def test_integers_of_any_library_become_ints(value):
             "a must begin with the home of a user who exists, got '~no",
         ),
     ],
-    ids=lambda value: checks.shown(value)[:30],
+    ids=lambda value: value.__name__ if callable(value) else checks.shown(value)[:30],
 )
 def test_what_is_refused_is_shown(check, value, kind, message):
     with pytest.raises(kind) as caught:
@@ -281,7 +281,7 @@ OTHERS = ["start", "stop", "max_updates", "smoothing", "diverged", "batch_size",
 def test_a_setting_of_the_range_test_takes_a_value_or_names_itself(name, value):
     w = pytensor.shared(1.0, name="w")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("downhill2.tuning.range_test.build", accept)
+        patch.setattr("downhill2.tuning.learning_rate.build", accept)
         answered(name, lambda: find_learning_rate(w**2, None, **{name: value}))
 
 

@@ -24,7 +24,7 @@ from algorithms import TYPICAL
 
 import downhill2
 from downhill2 import cli
-from downhill2.cli import checks, latex, output, probes
+from downhill2.cli import diagnoses, latex, output, probes
 from downhill2.cli.docstrings import as_text
 
 ROOT = Path(downhill2.__file__).parents[1]
@@ -345,7 +345,7 @@ def test_ctrl_c_anywhere_else_is_quiet_too(run):
 # -- what is printed
 
 
-TABLE = output.Table(["name", "count"], [["a\tb", "1"], ["[bold]", "22"]], numbers={"count"})
+TABLE = output.TextTable(["name", "count"], [["a\tb", "1"], ["[bold]", "22"]], numbers={"count"})
 
 
 def test_a_table_in_a_pipe_has_tabs_between_cells(capsys):
@@ -834,10 +834,10 @@ def healthy(monkeypatch):
     monkeypatch.setattr(probes, "fit", lambda name: (0.5, []))
     monkeypatch.setattr(probes, "device", lambda name: "")
     monkeypatch.setattr(checks, "version_of", lambda name: "1.0")
-    monkeypatch.setattr(checks.backends, "check", lambda name: None)
+    monkeypatch.setattr(diagnoses.backends, "check", lambda name: None)
     monkeypatch.setattr(checks, "SLOW_MODES", ())
     monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
-    for name in checks.THREADS:
+    for name in diagnoses.THREADS:
         monkeypatch.delenv(name, raising=False)
 
 
@@ -853,13 +853,13 @@ def test_doctor_finds_a_healthy_machine_healthy(healthy, run):
     header, *found = rows(done.out)
     assert header == ["check", "state", "found", "what to do"]
     assert {row[1] for row in found} == {"ok"}
-    assert [row[0] for row in found] == [*checks.CHECKS, *(f"backend {n}" for n in ("numba", "c", "jax", "pytorch"))]
+    assert [row[0] for row in found] == [*diagnoses.CHECKS, *(f"backend {n}" for n in ("numba", "c", "jax", "pytorch"))]
 
 
 def test_doctor_names_extras_of_the_package():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    assert set(checks.EXTRAS.values()) <= set(setup["options.extras_require"])
+    assert set(diagnoses.EXTRAS.values()) <= set(setup["options.extras_require"])
 
 
 def test_doctor_says_in_a_terminal_that_it_takes_a_while(healthy, run, monkeypatch):
@@ -872,7 +872,7 @@ CASES = {
     "extras": ((checks, "version_of", lambda name: "" if name == "jax" else "1"), "missing", "one of jax"),
     "settings": ((checks, "SLOW_MODES", ("FAST_COMPILE",)), "slow", "mode=FAST_COMPILE is for finding faults"),
     "threads": ((os, "getloadavg", lambda: (1e4, 0.0, 0.0)), "slow", "the machine is busy (load 10000.0)"),
-    "cache": ((checks.pytensor.config, "numba__cache", False), "slow", "take numba__cache=False out"),
+    "cache": ((diagnoses.pytensor.config, "numba__cache", False), "slow", "take numba__cache=False out"),
     "products": ((probes, "product_rate", lambda: 1e9), "slow", "a BLAS library should do ten times this"),
     "training": ((probes, "training", lambda: probes.Training(99, 1e-4, True)), "slow", "compiling is slow"),
     "backend c": ((probes, "fit", lambda name: 1 / 0), "broken", "mend it"),
@@ -901,7 +901,7 @@ def test_doctor_finds_more_threads_than_cores(healthy, run, monkeypatch):
 
 
 def test_doctor_advises_mkl_only_where_it_is_not_used(healthy, run, monkeypatch):
-    monkeypatch.setattr(checks.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(diagnoses.platform, "machine", lambda: "x86_64")
     assert "'downhill2[mkl]'" in verdict(run, "products")[0]["advice"]
     monkeypatch.setattr(probes, "blas", lambda: "Intel MKL")
     assert verdict(run, "products")[0]["advice"] == ""
@@ -938,7 +938,7 @@ def test_a_backend_that_is_not_installed_is_missing_and_not_broken(kind, healthy
     def refuse(name):
         raise kind("it needs jax; pip install 'downhill2[jax]'")
 
-    monkeypatch.setattr(checks.backends, "check", refuse)
+    monkeypatch.setattr(diagnoses.backends, "check", refuse)
     found, code = verdict(run, "backend jax")
     assert (found["state"], code) == ("missing", 0)
     assert found["advice"] == "pip install 'downhill2[jax]'"

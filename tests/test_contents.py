@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from downhill2.running.contents import compare_names, generator_from, generator_state
+from downhill2.keeping.generators import compare_names, generator_from, generator_state
 
 KINDS = [np.random.MT19937, np.random.PCG64, np.random.PCG64DXSM, np.random.Philox, np.random.SFC64]
 

@@ -21,9 +21,9 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from downhill2.data.dataset import Dataset
 from downhill2.data.sources import as_array
 from downhill2.data.streams import Reader
-from downhill2.dataset import Dataset
 
 TEN = np.arange(10.0)
 GRID = np.arange(40.0).reshape(10, 4)

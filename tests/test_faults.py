@@ -15,7 +15,7 @@ from pytensor.gradient import disconnected_grad
 import downhill2
 from downhill2 import NonFiniteError, Optimizer, Zeros
 from downhill2.compiling import storage
-from downhill2.fitting.faults import POLICIES
+from downhill2.stepping.nonfinite import POLICIES
 
 NAN, INF = np.nan, np.inf
 SIZE, BATCHES = 4, 6

@@ -10,7 +10,7 @@ import pytest
 
 import downhill2
 from downhill2 import CheckpointError
-from downhill2.running import checkpoint, formats
+from downhill2.keeping import checkpoint, formats
 
 pytest.importorskip("h5py")
 

@@ -6,7 +6,7 @@ from pytensor.compile.mode import get_default_mode
 import downhill2
 from downhill2 import config
 from downhill2.compiling.linker import FunctionLinker
-from downhill2.running import functions
+from downhill2.stepping import one_by_one as functions
 
 
 def test_where_pytensors_default_is_no_numba_that_is_taken():

@@ -9,7 +9,7 @@ import pytest
 
 import downhill2
 from downhill2 import schedules
-from downhill2.running.checkpoint import CheckpointError
+from downhill2.keeping.checkpoint import CheckpointError
 
 VALUES = {"W": np.array([[3.0, -0.5], [0.25, 2.0]]), "b": np.array([1.0, -2.0]), "scale": np.array(1.5)}
 SLOPES = {"W": np.array([[0.5, -1.0], [2.0, 0.125]]), "b": np.array([4.0, 0.5]), "scale": np.array(-0.75)}

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downhill2.running.history import History, encoded
-from downhill2.running.history_file import HistoryFile
-from downhill2.running.loop import Record
+from downhill2.keeping.history import History, encoded
+from downhill2.keeping.history_file import HistoryFile
+from downhill2.loop.run import Record
 
 
 def record(epoch, train=None, valid=None, **settings):
@@ -492,8 +492,8 @@ def test_a_process_that_is_killed_loses_no_record(tmp_path):
     script = textwrap.dedent(
         """
         import os, signal, sys
-        from downhill2.running.history_file import HistoryFile
-        from downhill2.running.loop import Record
+        from downhill2.keeping.history_file import HistoryFile
+        from downhill2.loop.run import Record
         file = HistoryFile(sys.argv[1])
         for epoch in range(20):
             file.append(Record(epoch, epoch, 0.5, {"loss": 1.0}, {}, False, False))

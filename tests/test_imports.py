@@ -1,4 +1,4 @@
-"""Which part of the package may import which."""
+"""Which room of the package may import which, imports inside functions and for type checkers counted."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,17 +14,44 @@ import pytest
 import downhill2
 
 ROOT = Path(downhill2.__file__).parent
-# Files are in the order in which they may build on each other.
-DATA = (
-    *("data.stretches", "data.sources", "data.files", "data.readahead", "data.cursor", "data.feeds"),
-    *("data.streams", "data.supply", "dataset"),
-)
-GROUND = ("checks", "climate", "config", "extras", "symbolic", "compiling", "running", "data", "dataset")
-NEIGHBOURS = {"running.functions": ("compiling", "config"), "dataset": ("data",)}
-LOOP = (
-    *("running.signals", "running.saving", "running.plateau", "running.stopping"),
-    *("running.records", "running.loop"),
-)
+GROUND = ("checks", "climate", "config", "extras", "version")
+ROOMS = {
+    **dict.fromkeys(GROUND, ()),
+    "symbolic": ("checks",),
+    "compiling": (),
+    "loop": ("checks",),
+    "data": ("checks",),
+    "algorithms": ("symbolic",),
+    "schedules": ("checks", "loop", "symbolic"),
+    "stepping": ("checks", "compiling", "config", "loop", "symbolic"),
+    "keeping": ("checks", "extras", "loop", "version"),
+    "fitting": (*GROUND, "symbolic", "compiling", "loop", "data", "stepping", "keeping"),
+    "optimizer": (*GROUND, "symbolic", "compiling", "loop", "keeping", "fitting"),
+    "plugin": ("symbolic", "optimizer"),
+    "rules": ("symbolic",),
+    "catalogue": ("symbolic",),
+    "reporting": (*GROUND, "symbolic", "compiling", "loop", "data", "keeping"),
+    "tuning": (*GROUND, "symbolic", "compiling", "loop", "data", "fitting", "stepping", "schedules", "optimizer"),
+    "integrations": (
+        *(*GROUND, "symbolic", "compiling", "loop", "data", "fitting", "stepping", "schedules", "optimizer", "plugin"),
+    ),
+    **dict.fromkeys(("util", "projections"), ("symbolic",)),
+    "dataset": ("data",),
+    "base": ("optimizer",),
+    **dict.fromkeys(("first_order", "adaptive"), ("algorithms",)),
+    "cli": (*GROUND, "", "catalogue", "compiling", "keeping", "reporting", "stepping", "symbolic"),
+    "__main__": ("cli",),
+}
+"""What each room may import besides itself. The facade, whose name is empty, may import all but the command line."""
+
+DOORS = {
+    ("keeping.history", "reporting.plots"): "history.plot() draws, with matplotlib, an extra",
+    ("optimizer", "reporting.report"): "opt.report() writes a page, with jinja2, an extra",
+    ("fitting.running", "reporting.progress"): "progress=True shows a run, with rich, an extra",
+    ("fitting.session", "reporting.progress"): "the type of what shows a run",
+    ("tuning.learning_rate", "reporting.plots"): "the result of a range test draws itself, with matplotlib, an extra",
+}
+"""Imports of a room above, each when it is asked for, and why."""
 
 
 def name_of(path):
@@ -38,9 +66,6 @@ def room(module):
 
 MODULES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
 ALGORITHMS = [m for m in MODULES if m.startswith("algorithms.")]
-FACADE = ("", "first_order", "adaptive")
-# What runs an algorithm, `optimizer` the last of it.
-MIDDLE = [m for m in MODULES if m == "optimizer" or room(m) == "fitting"]
 
 
 def absolute(node, module):
@@ -52,21 +77,10 @@ def absolute(node, module):
     return ".".join(["downhill2", *above, *([node.module] if node.module else [])])
 
 
-def at_module_level(tree):
-    """Yield the statements that importing runs: not those in functions, nor for type checkers only."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            continue
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            continue
-        yield node
-        yield from at_module_level(node)
-
-
 def imports(module):
-    """Return the modules of the package that a module imports at its top, `''` being the package itself."""
+    """Return the modules of the package that a module imports anywhere, `''` being the package itself."""
     found = set()
-    for node in at_module_level(ast.parse(MODULES[module].read_text())):
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
         if isinstance(node, ast.ImportFrom):
             source = absolute(node, module)
             names = [f"{source}.{alias.name}" for alias in node.names] if source else []
@@ -81,43 +95,63 @@ def imports(module):
             while inside and inside not in MODULES:
                 inside = inside.rpartition(".")[0]
             found.add(inside)
-    return found
+    return found - {module}
 
 
-def outside(module, *allowed):
-    """Return what a module imports besides its own room and those allowed."""
-    return {m for m in imports(module) if room(m) != room(module) and room(m) not in allowed}
+GRAPH = {module: imports(module) for module in MODULES}
 
 
-def test_imports_are_found():
-    assert {"symbolic.graph", "symbolic.algorithm", "running.loop", "fitting.fit"} <= imports("optimizer")
-    assert {"symbolic.graph", "symbolic.state"} <= imports("symbolic.rule")
-    assert {"symbolic.algorithm", "symbolic.formulas"} <= imports("algorithms.adam")
+def test_imports_are_found_wherever_they_stand():
+    assert {"symbolic.graph", "symbolic.algorithm", "loop.run", "fitting.fit"} <= GRAPH["optimizer"]
+    assert {"symbolic.algorithm", "symbolic.formulas"} <= GRAPH["algorithms.adam"]
+    assert "reporting.report" in GRAPH["optimizer"]  # in a function
+    assert "data.dataset" in GRAPH["reporting.progress"]  # for type checkers
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if room(m) in GROUND])
-def test_the_ground_rooms_import_no_neighbour(module):
-    assert not outside(module, "checks", *NEIGHBOURS.get(module, ()))
+def test_every_room_is_in_the_table():
+    assert {room(m) for m in MODULES} == {"", *ROOMS}
 
 
-def test_each_file_of_the_data_imports_only_those_before_it():
-    for position, module in enumerate(DATA):
-        assert imports(module) <= {"checks", *DATA[:position]}
+@pytest.mark.parametrize("module", [m for m in MODULES if m])
+def test_a_room_imports_what_the_table_allows(module):
+    others = {m for m in GRAPH[module] if room(m) != room(module) and (module, m) not in DOORS}
+    assert {room(m) for m in others} <= {*ROOMS[room(module)]}
 
 
-def test_the_loop_imports_nothing_of_the_package_but_its_parts():
-    for position, module in enumerate(LOOP):
-        assert imports(module) <= {"checks", *LOOP[:position]}
+def test_every_door_is_used():
+    assert all(target in GRAPH[module] for module, target in DOORS)
 
 
-@pytest.mark.parametrize("module", MIDDLE)
-def test_what_runs_an_algorithm_stands_on_the_ground(module):
-    assert not outside(module, *GROUND, "fitting")
+def test_the_facade_imports_everything_but_the_command_line():
+    assert "cli" not in {room(m) for m in GRAPH[""]}
 
 
-@pytest.mark.parametrize("module", ALGORITHMS)
-def test_an_algorithm_file_imports_only_what_is_symbolic_and_other_algorithms(module):
-    assert not outside(module, "symbolic")
+def test_imports_have_no_circle():
+    done, path = set(), []
+
+    def visit(module):
+        assert module not in path, " -> ".join([*path, module])
+        if module in done:
+            return
+        path.append(module)
+        for other in GRAPH[module]:
+            if (module, other) not in DOORS:
+                visit(other)
+        path.pop()
+        done.add(module)
+
+    for module in MODULES:
+        visit(module)
+    assert done == set(MODULES)
+
+
+def test_no_file_and_no_class_has_the_name_of_another():
+    files = Counter(path.stem for path in MODULES.values() if path.stem not in ("__init__", "__main__"))
+    may = {"dataset"}  # its old path
+    assert {name for name, count in files.items() if count > 1} <= may
+    trees = [ast.parse(path.read_text()) for path in MODULES.values()]
+    classes = Counter(n.name for tree in trees for n in tree.body if isinstance(n, ast.ClassDef))
+    assert [name for name, count in classes.items() if count > 1] == []
 
 
 @pytest.mark.parametrize("module", ALGORITHMS)
@@ -129,87 +163,16 @@ def test_an_algorithm_is_short(module):
     assert len(source.splitlines()) <= 450
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("reporting.trackers")])
-def test_trackers_stand_on_the_history(module):
-    known = (
-        "reporting.trackers",
-        "reporting.choices",
-        "reporting.environment",
-        "running.history",
-        "running.loop",
-        "extras",
-        "checks",
-    )
-    assert not [m for m in imports(module) if not m.startswith(known)]
-
-
 @pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("reporting.plots")])
 def test_pictures_stand_on_the_history_alone(module):
-    assert not [
-        m for m in imports(module) if not m.startswith(("reporting.plots", "running.history", "extras", "checks"))
-    ]
+    known = ("reporting.plots", "keeping.history", "symbolic.graph", "extras", "checks")
+    assert not [m for m in GRAPH[module] if not m.startswith(known)]
 
 
-@pytest.mark.parametrize("module", ["reporting.report", "reporting.facts", "reporting.environment"])
-def test_the_report_stands_on_the_history_and_the_pictures(module):
-    rooms = ("facts", "environment", "choices", "plots", "words")
-    known = (*(f"reporting.{name}" for name in rooms), "running.history")
-    assert not [m for m in imports(module) if m not in ("reporting", "extras", "checks") and not m.startswith(known)]
-
-
-@pytest.mark.parametrize("module", ["progress", "screens", "status", "words"])
-def test_progress_stands_on_nothing_but_its_parts(module):
-    parts = {f"reporting.{part}" for part in ("screens", "status", "words")}
-    assert imports(f"reporting.{module}") <= {"reporting", "extras", *parts}
-
-
-@pytest.mark.parametrize("module", [m for m in MODULES if room(m) == "tuning"])
-def test_tuning_stands_on_the_optimizer(module):
-    assert not outside(module, *GROUND, "optimizer", "fitting", "schedules")
-
-
-@pytest.mark.parametrize("module", [m for m in MODULES if room(m) == "integrations"])
-def test_integrations_stand_on_the_optimizer(module):
-    assert not outside(module, *GROUND, "optimizer", "fitting", "plugin", "schedules")
-
-
-def test_what_old_rules_import_stands_on_the_symbolic_room():
-    assert not outside("util", "symbolic")
-
-
-@pytest.mark.parametrize("module", ["first_order", "adaptive", "base"])
+@pytest.mark.parametrize("module", ["first_order", "adaptive", "base", "dataset"])
 def test_the_old_paths_are_re_exports_only(module):
-    assert not outside(module, "algorithms", "optimizer")
     tree = ast.parse(MODULES[module].read_text())
     assert {type(node) for node in tree.body} == {ast.Expr, ast.ImportFrom, ast.Assign}
-
-
-def test_only_the_facade_imports_algorithms_and_only_the_command_line_imports_the_facade():
-    users = {m for m in MODULES if {room(x) for x in imports(m)} & {"algorithms", "first_order", "adaptive"}}
-    assert {m for m in users if room(m) != "algorithms"} == set(FACADE)
-    assert {room(m) for m in MODULES if "" in imports(m)} <= {"cli"}
-
-
-def test_nothing_stands_on_the_command_line():
-    assert [m for m in MODULES if "cli" in {room(x) for x in imports(m)} and room(m) != "cli"] == ["__main__"]
-
-
-def test_imports_have_no_cycle():
-    done, path = set(), []
-
-    def visit(module):
-        assert module not in path, " -> ".join([*path, module])
-        if module in done:
-            return
-        path.append(module)
-        for other in imports(module) - {module}:
-            visit(other)
-        path.pop()
-        done.add(module)
-
-    for module in MODULES:
-        visit(module)
-    assert done == set(MODULES)
 
 
 def test_importing_pulls_in_neither_pandas_nor_matplotlib_nor_more_of_scipy():

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downhill2.running import signals
-from downhill2.running.loop import Limits, Progress, Record, Run
+from downhill2.loop import signals
+from downhill2.loop.run import Limits, Progress, Record, Run
 
 
 class NonFinite(ArithmeticError):

@@ -16,8 +16,8 @@ from downhill2.compiling import fast_mode, loop
 from downhill2.compiling import many as many_module
 from downhill2.compiling.estimate import CALL, NODE, PRODUCT, seconds, updates_in_a_call
 from downhill2.data.stretches import Stretch
-from downhill2.running.functions import Steps
-from downhill2.running.loop import Tally
+from downhill2.loop.run import Tally
+from downhill2.stepping.one_by_one import Steps
 
 native = pytest.mark.default_mode
 

@@ -18,7 +18,7 @@ from test_algorithms import GRADIENTS, START
 
 import downhill2
 from downhill2 import projections, schedules
-from downhill2.running.functions import mode
+from downhill2.stepping.one_by_one import mode
 from downhill2.symbolic.declared import Hyper, declared
 from downhill2.symbolic.formulas import norm, times
 

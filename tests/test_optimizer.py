@@ -15,8 +15,8 @@ import pytest
 
 import downhill2
 from downhill2 import NonFiniteError, Optimizer, Zeros
-from downhill2.running.functions import Steps
-from downhill2.running.loop import Tally
+from downhill2.loop.run import Tally
+from downhill2.stepping.one_by_one import Steps
 
 X = np.arange(12.0).reshape(6, 2) / 10
 Y = X @ [1.0, -2.0]

@@ -14,8 +14,8 @@ import pytest
 import downhill2
 from downhill2 import Copy, Hyper, Number, Optimizer, Zeros, config
 from downhill2.compiling import storage
-from downhill2.compiling.storage import Pack, PackedFunction, Storage, worth_packing
-from downhill2.running.functions import mode
+from downhill2.compiling.storage import Pack, PackedFunction, PackedStorage, worth_packing
+from downhill2.stepping.one_by_one import mode
 from downhill2.symbolic import graph, pipeline
 from downhill2.symbolic.layout import Layout
 
@@ -265,7 +265,7 @@ def test_element_rules_make_bit_for_bit_the_same_steps():
     batches = [[draw.normal(size=(1, *s)).astype("float32") for s in shapes.values()] for _ in range(10)]
     for packed in (True, False):
         opts = [driven(algo, params_of(["float32"], shapes)) for algo in algos]
-        store, updates, givens = Storage({}), {}, {}
+        store, updates, givens = PackedStorage({}), {}, {}
         for opt in opts:
             layout = Layout(opt.params, opt.fit.problem.names, opt.params if packed else (), store)
             given = dict(zip(opt.inputs, opts[0].inputs, strict=True))

@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 
 import downhill2
 from downhill2.data import readahead
+from downhill2.data.dataset import Dataset
 from downhill2.data.readahead import Line, ReadAhead
-from downhill2.dataset import Dataset
 
 HANGS = 120  # seconds after which another thread will never do what it should
 
@@ -291,7 +291,7 @@ def test_the_end_of_an_epoch_waits_for_a_read_that_is_on(monkeypatch):
 SCRIPT = """
 import sys, time
 import numpy as np, pytensor.tensor as pt
-from downhill2.dataset import Dataset
+from downhill2.data.dataset import Dataset
 
 def reading():
     yield [np.zeros(1)]

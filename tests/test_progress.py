@@ -17,10 +17,10 @@ import pytest
 
 import downhill2
 from downhill2 import climate
+from downhill2.loop.run import Limits, Progress, Record, Tally
 from downhill2.reporting import progress, screens
 from downhill2.reporting.status import Meter, Status
 from downhill2.reporting.words import clock_time, counted, duration, filled
-from downhill2.running.loop import Limits, Progress, Record, Tally
 from tests.training import Training
 
 pytest.importorskip("rich")

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 import downhill2
 from downhill2.projections import Box, L1Ball, L2Ball, NonNegative, Simplex, UnitColumns
-from downhill2.running.functions import mode
+from downhill2.stepping.one_by_one import mode
 
 every_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
 SHAPES = [(5,), (4, 1), (2, 3, 4)]

@@ -9,8 +9,8 @@ import pytest
 
 import downhill2
 from downhill2.fitting import session
-from downhill2.running.contents import generator_state
-from downhill2.tuning.range_test import judged
+from downhill2.keeping.generators import generator_state
+from downhill2.tuning.learning_rate import judged
 
 RATES = np.geomspace(1e-4, 1.0, 60)
 

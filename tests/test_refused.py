@@ -11,7 +11,7 @@ from algorithms import TYPICAL
 import downhill2
 from downhill2.base import Optimizer
 from downhill2.symbolic.accumulation import Accumulate
-from downhill2.symbolic.refused import PAIRS, TRAITS
+from downhill2.symbolic.conflicts import PAIRS, TRAITS
 
 TRANSFORMS = {
     "momentum": {"momentum": 0.5},

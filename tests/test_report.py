@@ -19,9 +19,9 @@ import pytest
 
 import downhill2
 from downhill2 import History, Record
+from downhill2.keeping.checkpoint import read
 from downhill2.reporting import environment, facts, report
 from downhill2.reporting.choices import recorded_choices
-from downhill2.running.checkpoint import read
 
 EVIL = "W</td><script>alert('1')</script>"
 

@@ -21,8 +21,8 @@ from training import Crash, Training, after, records, rows
 
 import downhill2
 from downhill2 import Dataset, NonFiniteError
-from downhill2.running import checkpoint
-from downhill2.running.history import History
+from downhill2.keeping import checkpoint
+from downhill2.keeping.history import History
 
 ALGORITHMS = ("sgd", "nag", "rprop", "rmsprop", "adagrad", "adadelta", "esgd", "adam")
 

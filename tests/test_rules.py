@@ -15,7 +15,7 @@ from downhill2.symbolic import graph, pipeline
 from downhill2.symbolic.layout import Layout, Values
 from downhill2.symbolic.legacy import is_new_value
 from downhill2.symbolic.measure import Measured
-from downhill2.symbolic.rule import Context, Rule
+from downhill2.symbolic.rule import Rule, RuleState
 
 pytestmark = pytest.mark.usefixtures("registry")
 
@@ -101,7 +101,7 @@ def test_a_rule_may_need_the_loss_and_the_norm_of_all_gradients():
 
 
 def test_a_rule_alone_has_no_groups():
-    assert Rule(Context(Rule)).members == []
+    assert Rule(RuleState(Rule)).members == []
 
 
 def test_a_rule_without_a_direction_is_refused():
@@ -487,7 +487,7 @@ def test_a_bare_rule_needs_no_optimizer():
 
     w = shared([8.0])
     layout, values = Layout([w], ["w"]), Values({w: w})
-    directions, new = Halves(Context(Halves)).apply(layout, values, values, {})
+    directions, new = Halves(RuleState(Halves)).apply(layout, values, values, {})
     assert directions.parts[w].eval() == 4
     assert new == {}
 

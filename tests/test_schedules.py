@@ -11,7 +11,7 @@ import pytest
 
 import downhill2
 from downhill2 import schedules
-from downhill2.running.plateau import Reduced, ReduceOnPlateau
+from downhill2.loop.plateau import Reduced, ReduceOnPlateau
 from downhill2.schedules import (
     Constant,
     Cosine,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from downhill2.running import signals
-from downhill2.running.signals import Signals
+from downhill2.loop import signals
+from downhill2.loop.signals import Signals
 
 NAMES = ["SIGINT", "SIGTERM", "SIGUSR1"]
 

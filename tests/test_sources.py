@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from downhill2.data import readahead
-from downhill2.data.files import ParquetRows
-from downhill2.dataset import Dataset
+from downhill2.data.dataset import Dataset
+from downhill2.data.on_disk import ParquetRows
 
 h5py = pytest.importorskip("h5py")
 zarr = pytest.importorskip("zarr")

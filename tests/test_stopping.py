@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downhill2.running.stopping import Blocks, Limits, Plateau, Progress, diverged, improved, reason, trend
+from downhill2.loop.stopping import Limits, LossBlocks, Plateau, Progress, diverged, improved, reason, trend
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
@@ -194,7 +194,7 @@ def test_a_run_diverges_by_the_latest_loss_against_the_lowest(losses, expected):
 
 
 def test_a_limit_is_named_before_divergence_and_divergence_before_a_plateau_and_patience():
-    progress = Progress(loss=9.0, lowest=1.0, updates=1, failures=9, blocks=Blocks([1.0] * 6))
+    progress = Progress(loss=9.0, lowest=1.0, updates=1, failures=9, blocks=LossBlocks([1.0] * 6))
     every = {"diverged": 2, "plateau": {"blocks": 3}, "patience": 0}
     assert reason(progress, Limits(max_updates=1, **every)) == "max_updates"
     assert reason(progress, Limits(**every)) == "diverged"
@@ -209,7 +209,7 @@ OFTEN = {"block": 3, "blocks": 3, "max_error": 0.1}
 
 def decide(plateau, losses, cut=lambda state: None):
     """Feed losses as the loop does, never past the end of a block; return the update that stops, or None."""
-    state, made = Blocks(), 0
+    state, made = LossBlocks(), 0
     while made < len(losses):
         n = min(cut(state) or math.inf, plateau.left(state), len(losses) - made)
         plateau.add(state, losses[made : made + n])
@@ -249,9 +249,9 @@ def test_while_noise_could_hide_a_fall_there_is_no_decision():
 
 
 def test_blocks_double_so_that_the_state_stays_small():
-    plateau, state = Plateau(block=2, blocks=3), Blocks()
+    plateau, state = Plateau(block=2, blocks=3), LossBlocks()
     plateau.add(state, map(float, range(2 * 12)))
-    assert state == Blocks([1.5, 5.5, 9.5, 13.5, 17.5, 21.5], doublings=1)
+    assert state == LossBlocks([1.5, 5.5, 9.5, 13.5, 17.5, 21.5], doublings=1)
     assert plateau.left(state) == 4
     plateau.add(state, [1.0] * 100_001)
     assert len(state.means) < 12
@@ -277,7 +277,7 @@ def test_the_decision_does_not_depend_on_how_stretches_are_cut(losses, cuts):
 
 @given(losses=losses_of_a_run, at=st.integers(0, 200))
 def test_a_state_that_was_json_in_between_goes_on_to_the_last_bit(losses, at):
-    plateau, whole, parts = Plateau(**OFTEN), Blocks(), Blocks()
+    plateau, whole, parts = Plateau(**OFTEN), LossBlocks(), LossBlocks()
     plateau.add(whole, losses)
     plateau.add(parts, losses[:at])
     progress = Progress(**json.loads(json.dumps(dataclasses.asdict(Progress(blocks=parts)))))

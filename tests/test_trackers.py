@@ -24,10 +24,10 @@ from training import Crash, Training, records
 
 import downhill2
 from downhill2 import schedules, trackers
+from downhill2.keeping.history import History
+from downhill2.loop.run import Record
 from downhill2.reporting.trackers import stores
-from downhill2.reporting.trackers.tracker import Series, Tracker, configuration, undone
-from downhill2.running.history import History
-from downhill2.running.loop import Record
+from downhill2.reporting.trackers.tracker import MonitorSeries, Tracker, configuration, undone
 
 EXTRAS = {
     "TensorBoard": ("tensorboardX", "tensorboard"),
@@ -407,7 +407,7 @@ def test_a_tracker_without_write_is_none():
     ],
 )
 def test_names_are_such_that_stores_accept_them(monitor, name):
-    assert list(Series().values(fake_record(train={monitor: 1.0}))) == [name, "epoch", "rows_per_second"]
+    assert list(MonitorSeries().values(fake_record(train={monitor: 1.0}))) == [name, "epoch", "rows_per_second"]
 
 
 def test_the_settings_of_a_run_are_those_that_were_chosen():
@@ -441,13 +441,13 @@ def test_the_settings_of_a_run_have_its_limits_its_batches_and_its_seed(how):
 
 
 def test_no_two_monitors_get_one_name():
-    series, record = Series(), fake_record(train={"a+b": 1.0, "a*b": 2.0, "a_b": 3.0})
+    series, record = MonitorSeries(), fake_record(train={"a+b": 1.0, "a*b": 2.0, "a_b": 3.0})
     expected = {"train/a_b": 1.0, "train/a_b_2": 2.0, "train/a_b_3": 3.0, "epoch": 1.0, "rows_per_second": 0.0}
     assert series.values(record) == series.values(record) == expected
 
 
 def test_a_validation_counts_once_and_a_hyperparameter_from_when_it_moves():
-    series = Series()
+    series = MonitorSeries()
     common = {"valid": {"loss": 2.0}}
     shown = [
         series.values(fake_record(**common, validated=validated, hyper={"rate": rate, "beta": 0.9}))
@@ -564,7 +564,7 @@ def halfway(request, monkeypatch):
     def failing(*args):
         raise OSError("the disk is full")
 
-    of = {"begin": (stores, "configuration"), "end": (Series, "best")}
+    of = {"begin": (stores, "configuration"), "end": (MonitorSeries, "best")}
     monkeypatch.setattr(*of[request.param], failing)
     return request.param
 

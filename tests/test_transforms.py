@@ -10,7 +10,7 @@ from oracles.driven import Driven
 from test_algorithms import GRADIENTS, START, assert_equal_points, inverse
 
 import downhill2
-from downhill2.running.functions import mode
+from downhill2.stepping.one_by_one import mode
 from downhill2.symbolic.transforms import _unit_axes
 
 STEPS = (1, 10, 100)

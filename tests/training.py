@@ -11,7 +11,7 @@ import pytensor.tensor as pt
 
 import downhill2
 from downhill2.fitting import session
-from downhill2.running.contents import generator_state
+from downhill2.keeping.generators import generator_state
 
 ROWS, BATCH = 23, 4  # six batches an epoch, the last of which is shorter
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from downhill2.running import checkpoint
+from downhill2.keeping import checkpoint
 
 from ..timing import Contender, repeating
 

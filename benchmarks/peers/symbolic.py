@@ -12,7 +12,7 @@ import pytensor.tensor as pt
 
 import downhill2
 from downhill2.compiling import fast_mode
-from downhill2.fitting import faults
+from downhill2.stepping import nonfinite as faults
 
 from ..problems import Problem
 from ..timing import Contender, stepping

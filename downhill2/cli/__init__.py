@@ -17,7 +17,7 @@ from typing import NoReturn
 import downhill2
 
 from ..symbolic.declared import nearest
-from . import algorithms, compare, demo, doctor, plot, report
+from . import algorithms, compare, demo, doctor, page, plot
 from .errors import CommandError
 from .output import width
 
@@ -27,7 +27,7 @@ COMMANDS = {
     "demo": demo,
     "algorithms": algorithms,
     "plot": plot,
-    "report": report,
+    "report": page,
     "compare": compare,
     "doctor": doctor,
 }

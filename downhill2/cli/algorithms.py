@@ -13,13 +13,13 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from ..catalogue import Algorithm, list_algorithms
+from ..catalogue import AlgorithmInfo, list_algorithms
 from ..symbolic import synonyms
 from ..symbolic.declared import Hyper, Setting, declared
 from .arguments import add_json
 from .docstrings import as_text
 from .errors import UsageError
-from .output import Table, show, width
+from .output import TextTable, show, width
 
 HELP = "list the algorithms, or show the page of one"
 EXAMPLES = """\
@@ -49,12 +49,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def unknown(name: str, known: Mapping[str, Algorithm]) -> str:
+def unknown(name: str, known: Mapping[str, AlgorithmInfo]) -> str:
     """Return the line that says there is no such algorithm."""
     return synonyms.unknown_algorithm(name, known, "`downhill2 algorithms`")
 
 
-def described(algorithm: Algorithm) -> dict[str, Any]:
+def described(algorithm: AlgorithmInfo) -> dict[str, Any]:
     """Return what there is to know of an algorithm, for JSON."""
     return {
         "name": algorithm.name,
@@ -70,10 +70,10 @@ def described(algorithm: Algorithm) -> dict[str, Any]:
     }
 
 
-def overview(algorithms: list[Algorithm]) -> Table:
+def overview(algorithms: list[AlgorithmInfo]) -> TextTable:
     """Return the table of algorithms."""
     rows = [[a.name, f"{a.memory:g}", _listed(a.settings), _publication(a.paper)] for a in algorithms]
-    return Table(["name", "state", "settings", "paper"], rows, numbers={"state"})
+    return TextTable(["name", "state", "settings", "paper"], rows, numbers={"state"})
 
 
 def _publication(paper: str) -> str:
@@ -94,17 +94,17 @@ def _code(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else repr(value)
 
 
-def _doc(algorithm: Algorithm) -> str:
+def _doc(algorithm: AlgorithmInfo) -> str:
     return inspect.cleandoc(algorithm.cls.__doc__ or "")
 
 
-def _page(algorithm: Algorithm) -> None:
+def _page(algorithm: AlgorithmInfo) -> None:
     print(as_text(_doc(algorithm), width()), "\n\nSettings\n--------", sep="")
     settings(algorithm).show()
     also = f"Every algorithm also takes {_listed(algorithm.common)}."
     print("", textwrap.fill(also, width(), break_on_hyphens=False), "", "Presets\n-------", sep="\n")
     rows = [[f"preset={name!r}", _given(changed) or "the defaults"] for name, changed in algorithm.presets.items()]
-    Table(["preset", "sets"], rows).show() if rows else print("none: no other library has it")
+    TextTable(["preset", "sets"], rows).show() if rows else print("none: no other library has it")
     state = _listed(algorithm.state) or "none"
     print(f"\nState: {state}; {algorithm.memory:g} numbers for each element of a parameter.")
 
@@ -113,14 +113,14 @@ def _listed(names: Mapping[str, Any]) -> str:
     return ", ".join(names)
 
 
-def settings(algorithm: Algorithm) -> Table:
+def settings(algorithm: AlgorithmInfo) -> TextTable:
     """Return the table of an algorithm's own settings."""
     known = declared(algorithm.cls, Hyper | Setting)
     rows = []
     for name, default in algorithm.settings.items():
         others = [other for other in algorithm.names[name] if other != name]
         rows.append([name, _code(default), _allowed(known[name]), ", ".join(others)])
-    return Table(["setting", "default", "allowed", "also given as"], rows)
+    return TextTable(["setting", "default", "allowed", "also given as"], rows)
 
 
 def _allowed(setting: Hyper | Setting) -> str:

@@ -12,11 +12,11 @@ import ast
 from typing import Any
 
 from ..catalogue import list_algorithms
-from . import runs, trials
+from . import folders, trials
 from .algorithms import unknown
 from .arguments import add_json, add_picture, count
 from .errors import UsageError
-from .output import Table, median, note, number, show, spread
+from .output import TextTable, median, note, number, show, spread
 from .trials import Trial
 
 HELP = "run several algorithms on a problem, from several seeds"
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run them all, print the table, draw the picture."""
-    target = runs.picture(args.output) if args.output else None
+    target = folders.picture(args.output) if args.output else None
     problem = trials.function_of(args.problem)  # first, as its module may have algorithms of its own
     algorithms = algorithms_of(args.algos)
     settings = settings_of(args.set, algorithms)
@@ -99,7 +99,7 @@ def _literal(text: str) -> Any:
         return text.strip()
 
 
-def table(found: dict[str, list[Trial]]) -> Table:
+def table(found: dict[str, list[Trial]]) -> TextTable:
     """Return the table over the seeds that did not fail, the best first.
 
     Losses have mean and standard deviation; of seconds it is the median, as the first run may have to compile.
@@ -110,7 +110,7 @@ def table(found: dict[str, list[Trial]]) -> Table:
         losses = [spread([getattr(t, column) for t in good]) for column in ("best", "final")]
         middles = [median([getattr(t, column) for t in good]) for column in ("seconds", "updates")]
         rows.append([name, *losses, *middles, f"{len(several) - len(good)} of {len(several)}"])
-    return Table(COLUMNS, rows, numbers=COLUMNS[1:])
+    return TextTable(COLUMNS, rows, numbers=COLUMNS[1:])
 
 
 def _order(several: list[Trial]) -> tuple[bool, float]:
@@ -136,6 +136,6 @@ def _draw(found: dict[str, list[Trial]], target: Any, quiet: bool) -> None:
     if not histories:
         note(f"no picture in {target}: no run came to its first record")
         return
-    runs.save(plots.compare(histories).figure, target)
+    folders.save(plots.compare(histories).figure, target)
     if not quiet:
         print(target)

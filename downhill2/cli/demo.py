@@ -20,9 +20,9 @@ import downhill2
 
 from .. import climate
 from ..extras import need
+from ..keeping.history import History
 from ..reporting import plots
-from ..running.history import History
-from . import runs
+from . import folders
 from .arguments import add_json, add_picture, count
 from .output import show
 
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, test, draw."""
-    target = runs.picture(args.output, "demo")
+    target = folders.picture(args.output, "demo")
     rng = np.random.default_rng(1)
     train, valid, test = split(rng)
     opt, valid_loss = reader(rng)
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     stopping = dict(valid_loss=valid_loss, validate_every=1, patience=10, max_epochs=args.epochs, on_signal="raise")
     opt.minimize(train, valid, learning_rate=lambda updates: 0.005 / (1 + updates / 500), rng=rng, **stopping)
     accuracy = opt.evaluate(test)["accuracy"]
-    runs.save(drawn(opt.history), target)
+    folders.save(drawn(opt.history), target)
     done = {"test_accuracy": accuracy, "epochs": opt.history[-1].epoch, "stopped": opt.stopped, "picture": str(target)}
     show(args.json, done, lambda: print(f"learning curves: {target}", f"test accuracy {accuracy:.3f}", sep="\n"))
     return 0

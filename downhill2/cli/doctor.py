@@ -10,9 +10,9 @@ import argparse
 import dataclasses
 import sys
 
-from . import checks
+from . import diagnoses
 from .arguments import add_json
-from .output import Table, note, show
+from .output import TextTable, note, show
 
 HELP = "try what works here, and say what is slow"
 EXAMPLES = """\
@@ -29,8 +29,8 @@ def run(args: argparse.Namespace) -> int:
     """Examine, and print what was found."""
     if sys.stderr.isatty():
         note("trying backends, a product and a training step: up to a minute the first time")
-    found = checks.examine()
+    found = diagnoses.examine()
     rows = [[f.check, f.state, f.found, f.advice] for f in found]
-    table = Table(["check", "state", "found", "what to do"], rows)
+    table = TextTable(["check", "state", "found", "what to do"], rows)
     show(args.json, [dataclasses.asdict(f) for f in found], table.show)
-    return int(any(f.state == checks.BROKEN for f in found))
+    return int(any(f.state == diagnoses.BROKEN for f in found))

@@ -18,7 +18,7 @@ MOST_COLUMNS = 100
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """Rows under a line of names.
 
     Attributes

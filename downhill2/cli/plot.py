@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import runs
+from . import folders
 from .arguments import add_json, add_picture
 from .errors import UsageError
 from .output import show
@@ -31,12 +31,12 @@ def run(args: argparse.Namespace) -> int:
     """Draw."""
     from ..reporting import plots
 
-    target = runs.picture(args.output)
-    histories = {name: runs.load(run) for name, run in zip(runs.names(args.runs), args.runs, strict=True)}
+    target = folders.picture(args.output)
+    histories = {name: folders.load(run) for name, run in zip(folders.names(args.runs), args.runs, strict=True)}
     try:
         axes = plots.learning_curves(histories, monitor=args.monitor)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    runs.save(axes.figure, target)
+    folders.save(axes.figure, target)
     show(args.json, {"picture": str(target)}, lambda: print(target))
     return 0

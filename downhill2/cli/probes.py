@@ -18,7 +18,7 @@ import pytensor.tensor as pt
 import downhill2
 
 from ..compiling import blas_library
-from ..running.functions import mode
+from ..stepping.one_by_one import mode
 
 SIZES, ROWS = (64, 128, 10), 64
 SIDE = 768

@@ -15,8 +15,8 @@ from typing import Any
 
 import downhill2
 
-from ..fitting.faults import NonFiniteError
-from ..running.history import History
+from ..keeping.history import History
+from ..stepping.nonfinite import NonFiniteError
 from ..symbolic.declared import nearest
 from .errors import UsageError
 

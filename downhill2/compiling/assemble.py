@@ -17,7 +17,7 @@ from . import intrinsics, powers, private
 from .parallel import Split
 from .program import Program
 from .source import INDENT, Kernel
-from .steps import Steps
+from .steps import LoopTable
 from .values import SUPPORTED
 
 NAME = "generated"
@@ -32,7 +32,7 @@ INLINE_UP_TO = 40
 def assemble(program: Program) -> Any:
     """Return the Numba function of a program, to be compiled at its first call.
 
-    Its argument is the address of a table of integers (see :class:`Layout`), then whatever is no array. It returns
+    Its argument is the address of a table of integers (see :class:`CallTable`), then whatever is no array. It returns
     None, or a tuple of what could not be placed beforehand.
     """
     objects = program.write()
@@ -57,7 +57,7 @@ def _statements(
     texts = {id(kernel): kernel.function("loops") for kernel in kernels}
     count, large = Counter(texts.values()), len(kernels) > INLINE_UP_TO
     shared = _Shared(scope, keys)
-    steps = Steps(program, shared.loops)
+    steps = LoopTable(program, shared.loops)
     constants: dict[str, str] = {}
     for number, line in enumerate(program.main.lines):
         if not isinstance(line, Kernel):
@@ -93,7 +93,7 @@ class _Shared:
         blocks = self._name("blocks", split.blocks(), loops, loops=self._scope[self.loops(loops)])
         return self._name("split", split.function(), split.blocks(), loops, blocks=self._scope[blocks])
 
-    def steps(self, program: Program, steps: Steps) -> None:
+    def steps(self, program: Program, steps: LoopTable) -> None:
         """Make the function of steps, if there are any."""
         if steps.texts:
             source = steps.function()

@@ -12,10 +12,10 @@ import numpy as np
 
 from . import memory, private
 from .assemble import assemble
+from .fallback import log_fallback
 from .garbage import uncollected
-from .linker import log_fallback
 from .plan import ALIGNMENT
-from .program import Layout, Program
+from .program import CallTable, Program
 
 SMALL = 4096
 """Bytes up to which an output is computed in a buffer and copied: faster than asking for a new array's address."""
@@ -25,10 +25,10 @@ IN_ORDER = 0x0101
 """Flags of NumPy: C-contiguous and aligned."""
 
 
-class Frame:
+class ArgumentTable:
     """The address table, workspace and arrays of one call at a time."""
 
-    def __init__(self, layout: Layout, inputs: Sequence[Any]) -> None:
+    def __init__(self, layout: CallTable, inputs: Sequence[Any]) -> None:
         self.layout, self.inputs = layout, inputs
         self.table = np.zeros(max(len(layout.table), 1), np.int64)
         self.address = int(self.table.ctypes.data)
@@ -94,7 +94,7 @@ class Frame:
         self.bind(index, array)
 
 
-class Turn(Frame):
+class BoundCall(ArgumentTable):
     """A frame that takes inputs from cells, and puts what updates them there.
 
     Parameters
@@ -152,8 +152,8 @@ class Turn(Frame):
         return values
 
 
-class PlainTurn:
-    """What `Turn` is, for PyTensor's own compiled function."""
+class PlainBoundCall:
+    """What `BoundCall` is, for PyTensor's own compiled function."""
 
     def __init__(self, function: Callable[..., Any], cells: Sequence[list[Any]], updates: Mapping[int, int]) -> None:
         self._function, self._cells, self._updates = function, cells, updates
@@ -202,13 +202,13 @@ class GeneratedFunction:
         self._plain: Callable[..., Any] | None = None
 
     def __call__(self, *args: Any) -> list[Any]:
-        """Return one value for each output of the graph; for few calls, as a `Call` keeps what this makes anew."""
-        return Call(self, [[value] for value in args])()
+        """Return one value for each output of the graph; for few calls, as a `CallPool` keeps what this makes anew."""
+        return CallPool(self, [[value] for value in args])()
 
-    def turn(self, cells: Sequence[list[Any]], updates: Mapping[int, int]) -> Turn | PlainTurn:
+    def turn(self, cells: Sequence[list[Any]], updates: Mapping[int, int]) -> BoundCall | PlainBoundCall:
         """Return what runs the function, compiled now if need be."""
         self._compile([cells[index][0] for index in self.layout.passed])
-        return Turn(self, cells, updates) if self._plain is None else PlainTurn(self._plain, cells, updates)
+        return BoundCall(self, cells, updates) if self._plain is None else PlainBoundCall(self._plain, cells, updates)
 
     def address(self) -> int:
         """Return where the machine code is, compiled now if need be, that takes the address of a table.
@@ -237,7 +237,7 @@ class GeneratedFunction:
         self._compiled = True
 
 
-class Call:
+class CallPool:
     """Runs a generated function on the values in cells: what PyTensor calls in place of a loop over its own.
 
     PyTensor's loops around a call would take twice the time of a small function. Each call in progress has a frame of
@@ -266,7 +266,7 @@ class Call:
         failed: Callable[[], Any] = lambda: None,
     ) -> None:
         self._function, self._cells, self._updates, self._failed = function, cells, updates or {}, failed
-        self._turns: list[Turn | PlainTurn] = []
+        self._turns: list[BoundCall | PlainBoundCall] = []
 
     def __call__(self) -> list[Any]:
         """Return the outputs that are no updates."""
@@ -293,7 +293,7 @@ class Call:
 def direct(function: Any) -> Callable[..., list[Any]]:
     """Return what calls a ``pytensor.function`` with arrays that it can trust, and does nothing else around it."""
     run, cells = function.vm, private.cells(function)
-    if not isinstance(run, Call) or function.profile:
+    if not isinstance(run, CallPool) or function.profile:
         plain: Callable[..., list[Any]] = function
         return plain
 

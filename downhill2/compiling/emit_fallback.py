@@ -9,7 +9,7 @@ from pytensor.graph.basic import Constant
 from . import private
 from .plan import is_tensor
 from .program import Program, emits
-from .values import Storage, Value, dense_strides
+from .values import Memory, Value, dense_strides
 
 
 @emits(object)
@@ -59,5 +59,5 @@ def _result(program: Program, variable: Any, name: str) -> Value:
         main.let(f"{array}.shape[{axis}]", "d") if size is None else size
         for axis, size in enumerate(variable.type.shape)
     )
-    storage = Storage("kernel", owner=array)
+    storage = Memory("kernel", owner=array)
     return Value(variable.dtype, shape, dense_strides(shape), pointer=main.let(f"data({array})", "p"), storage=storage)

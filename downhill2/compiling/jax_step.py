@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pytensor.compile.sharedvalue import SharedVariable
 
-from .jax_linker import double_precision, generator_of, is_generator, key_of
+from .jax_values import double_precision, generator_of, is_generator, key_of
 
 logger = logging.getLogger("downhill2")
 
@@ -153,7 +153,7 @@ class DeviceStep:
         self._device.settle()
 
     def many(self, sources: Sequence[Any], size: int, count: int | None = None) -> DeviceMany | None:
-        """Return what makes many updates in one call, as `running.functions.Many` says."""
+        """Return what makes many updates in one call, as `stepping.one_by_one.Many` says."""
         most = self._updates_in_a_call(sources, size) if count is None else count
         return DeviceMany(self._device, self._loop, sources, most) if most > 1 else None
 
@@ -180,7 +180,7 @@ class DeviceMany:
     Attributes
     ----------
     most, made : int
-        As `running.functions.Many` says.
+        As `stepping.one_by_one.Many` says.
     """
 
     def __init__(self, device: DeviceFunction, loop: DeviceLoop, sources: Sequence[Any], most: int) -> None:
@@ -191,7 +191,7 @@ class DeviceMany:
         self._order: tuple[Any, Any] = None, None
 
     def __call__(self, stretch: Any, totals: np.ndarray, losses: np.ndarray) -> None:
-        """Make the updates of a stretch, up to the first that is not sound; as `running.functions.Many` says."""
+        """Make the updates of a stretch, up to the first that is not sound; as `stepping.one_by_one.Many` says."""
         self.made = 0
         with double_precision():
             data = self._sources, self._ordered(stretch.order)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from pytensor.link.numba.linker import NumbaLinker
 from pytensor.link.utils import raise_with_op
 
-logger = logging.getLogger("downhill2")
+from .fallback import log_fallback
 
 
 class FunctionLinker(NumbaLinker):  # type: ignore[misc]  # PyTensor has no annotations
@@ -48,7 +47,7 @@ class FunctionLinker(NumbaLinker):  # type: ignore[misc]  # PyTensor has no anno
 
     def create_jitable_thunk(self, *args: Any, **kwargs: Any) -> Any:
         """Return what PyTensor calls; a generated function takes values from their cells, and puts new ones there."""
-        from .caller import Call, GeneratedFunction  # imports Numba
+        from .caller import CallPool, GeneratedFunction  # imports Numba
 
         thunks, nodes, function = super().create_jitable_thunk(*args, **kwargs)
         updates = self.fgraph.update_mapping
@@ -61,7 +60,7 @@ class FunctionLinker(NumbaLinker):  # type: ignore[misc]  # PyTensor has no anno
             if nodes:
                 raise_with_op(self.fgraph, nodes[0], thunk)
 
-        return [Call(function, thunk.inputs, updates, failed)], nodes, function
+        return [CallPool(function, thunk.inputs, updates, failed)], nodes, function
 
     def _generated(self, plain: Any, fgraph: Any, order: Any, storage_map: Any) -> Any:
         # Numba is imported when something is compiled, not with downhill2
@@ -82,7 +81,7 @@ class FunctionLinker(NumbaLinker):  # type: ignore[misc]  # PyTensor has no anno
 def many_updates(function: Any, sources: Any, size: int, count: int | None = None) -> Any:
     """Return what makes many updates of a ``pytensor.function`` in one call, None if each is to have its own.
 
-    Parameters and result are those of `running.functions.Many`.
+    Parameters and result are those of `stepping.one_by_one.Many`.
     """
     if not _is_ours(function):
         return None
@@ -102,8 +101,3 @@ def direct(function: Any) -> Any:
 
 def _is_ours(function: Any) -> bool:
     return isinstance(getattr(getattr(function, "maker", None), "linker", None), FunctionLinker)
-
-
-def log_fallback(error: Exception) -> None:
-    """Say that PyTensor's own linker compiles a function, and why."""
-    logger.info("PyTensor's Numba linker compiles this function: %s: %s", type(error).__name__, error)

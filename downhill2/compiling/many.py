@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from . import loop, memory, private
-from .caller import Frame, GeneratedFunction
+from . import memory, private, update_loop
+from .caller import ArgumentTable, GeneratedFunction
 from .estimate import updates_in_a_call
 
 logger = logging.getLogger("downhill2")
@@ -83,7 +83,7 @@ class ManyUpdates:
             raise ValueError("function must take and return arrays of known sizes")
         self.most, self.made = most, 0
         self._sources, self._cells = list(sources), dict(list(enumerate(cells))[len(sources) :])
-        self._frame = Frame(layout, generated.inputs)
+        self._frame = ArgumentTable(layout, generated.inputs)
         self._places = {what: at for at, what in enumerate(layout.table) if what[0] in ("input", "output")}
         *monitors, sound = layout.returns[: len(layout.returns) - len(updates)]
         self._monitors = _integers([(self._places[m], self._kind(*m)) for m in monitors], 2)
@@ -92,12 +92,12 @@ class ManyUpdates:
         swaps = [(self._places["input", i], self._places["output", k]) for i, k in self._new.items() if k >= 0]
         self._swaps = _integers(swaps, 2)
         self._batches: dict[tuple[int, bool], Batches] = {}
-        self._kernel, self._loop = generated.address(), loop.updates()
+        self._kernel, self._loop = generated.address(), update_loop.updates()
 
     def _kind(self, kind: str, k: int) -> int:
         """Return the number of a monitor's dtype."""
         dtype = self._frame.inputs[k].type.dtype if kind == "input" else self._frame.layout.outputs[k][1]
-        return loop.KINDS.index(dtype)
+        return update_loop.KINDS.index(dtype)
 
     def _new_value(self, index: int, kind: str, k: int) -> int:
         """Return the output that holds the new value of an input, -1 if the input is changed in place."""
@@ -106,7 +106,7 @@ class ManyUpdates:
         return k if kind == "output" else -1
 
     def __call__(self, stretch: Any, totals: np.ndarray, losses: np.ndarray) -> None:
-        """Make the updates of a stretch, up to the first that is not sound; see `running.functions.Many`."""
+        """Make the updates of a stretch, up to the first that is not sound; see `stepping.one_by_one.Many`."""
         key = stretch.size, stretch.order is not None
         if key not in self._batches:
             self._batches[key] = Batches(self._frame, self._places, self._sources, *key)

@@ -21,7 +21,7 @@ from numba.np.arrayobj import _empty_nd_impl, populate_array
 from numba.np.ufunc import parallel
 from pytensor.link.numba.cache import compile_numba_function_src
 
-from .pipeline import Pipeline
+from .numba_passes import Pipeline
 
 FAST = {"arcp", "contract", "afn", "reassoc", "nsz"}
 """What LLVM may do to floating-point arithmetic: what PyTensor's kernels allow; NaN and infinity keep their meaning."""

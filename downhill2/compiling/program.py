@@ -20,7 +20,7 @@ from .values import (
     SUPPORTED,
     Dim,
     EqualSizes,
-    Storage,
+    Memory,
     Unsupported,
     Value,
     dense_strides,
@@ -31,7 +31,7 @@ from .values import (
 
 
 @dataclass
-class Layout:
+class CallTable:
     """What the Python side must put into the address table, and what it finds after a call.
 
     ``table`` has one entry per integer: ("input", i), ("size", i, axis), ("output", k), ("constant", array),
@@ -96,7 +96,7 @@ class Program:
         self.inputs, self.outputs, self.nodes = list(inputs), list(outputs), list(nodes)
         self.storage_map, self.products, self.parallel_from = storage_map, products, parallel_from
         self.main = Block()
-        self.layout = Layout()
+        self.layout = CallTable()
         self.scope: dict[str, Any] = {}
         self.keys: list[tuple[str, str | None]] = []
         self.fallbacks: list[str] = []
@@ -110,8 +110,8 @@ class Program:
         self.recomputable = recomputable(self.nodes, self.outputs)
         self.recipes: dict[Any, Recipe] = {}
         self.only_reduced = only_reduced(self.nodes, self.outputs, self.recomputable)
-        self._scratch: list[Storage] = []
-        self._held: list[Storage] = []
+        self._scratch: list[Memory] = []
+        self._held: list[Memory] = []
 
     # ---- what emitters read
 
@@ -221,11 +221,11 @@ class Program:
         nbytes = times(*shape, np.dtype(dtype).itemsize)
         if isinstance(nbytes, int):
             block = self._workspace.take(nbytes)
-            storage = Storage("work", block=block)
+            storage = Memory("work", block=block)
             pointer = self._address(dtype, "workspace", block[0])
         else:
             room = self._room(nbytes)
-            storage = Storage("room", room=(nbytes, room))
+            storage = Memory("room", room=(nbytes, room))
             pointer = self.main.let(f"{self.tool('room', dtype)}(table, {room}, {nbytes})", "p")
             self.places[pointer] = room + 2, 0
         self._scratch.append(storage)
@@ -239,7 +239,7 @@ class Program:
             self.layout.table += [("room",), ("capacity",), ("start",)]
         return room
 
-    def _whole(self, storage: Storage, dtype: str, shape: tuple[Dim, ...], pointer: str) -> Value:
+    def _whole(self, storage: Memory, dtype: str, shape: tuple[Dim, ...], pointer: str) -> Value:
         storage.whole = Value(dtype, shape, dense_strides(shape), pointer=pointer, storage=storage)
         return replace(storage.whole)
 
@@ -321,7 +321,7 @@ class Program:
         [now] = (self.storage_map or {}).get(variable, [None])
         self._hints.update({str(size): now.shape[axis] for axis, size in enumerate(shape) if now is not None})
         pointer = self._address(variable.dtype, "input", index)
-        return self._whole(Storage("input", index, users={None}), variable.dtype, shape, pointer)
+        return self._whole(Memory("input", index, users={None}), variable.dtype, shape, pointer)
 
     def _constant(self, variable: Any) -> Value:
         array = np.asarray(variable.data)
@@ -329,7 +329,7 @@ class Program:
             shape = (1,) * array.ndim
             return Value(variable.dtype, shape, dense_strides(shape), scalar=literal(array.item(), variable.dtype))
         pointer = self.memory_of(np.require(array, requirements=["C", "A"]))
-        storage = Storage("constant", users={None})
+        storage = Memory("constant", users={None})
         return Value(variable.dtype, array.shape, dense_strides(array.shape), pointer=pointer, storage=storage)
 
     def _returned(self, dtype: str, shape: Sequence[Dim]) -> Value:
@@ -337,15 +337,15 @@ class Program:
         known = [size for size in shape if isinstance(size, int)]
         if len(known) < len(shape):
             array = self.main.let(f"{self.tool('empty', dtype, len(shape))}({', '.join(map(str, shape))})", "a")
-            storage, pointer = Storage("heap", owner=array, users={None}), self.main.let(f"data({array})", "p")
+            storage, pointer = Memory("heap", owner=array, users={None}), self.main.let(f"data({array})", "p")
             self._held.append(storage)
             return self._whole(storage, dtype, tuple(shape), pointer)
         index = len(self.layout.outputs)
         self.layout.outputs.append((tuple(known), dtype))
         pointer = self._address(dtype, "output", index)
-        return self._whole(Storage("output", index, users={None}), dtype, tuple(known), pointer)
+        return self._whole(Memory("output", index, users={None}), dtype, tuple(known), pointer)
 
-    def _release(self, storage: Storage) -> None:
+    def _release(self, storage: Memory) -> None:
         if storage.users:
             return
         if storage.block is not None:
@@ -382,7 +382,7 @@ class Program:
                 self._release(storage)
             self._scratch = []
         objects: list[str] = []
-        taken: list[Storage | None] = []
+        taken: list[Memory | None] = []
         for output in self.outputs:
             self.layout.returns.append(self._return(output, objects, taken))
         self.layout.workspace = self._workspace.size
@@ -390,7 +390,7 @@ class Program:
             self.main.put(f"keep({storage.owner})")
         return objects
 
-    def _return(self, output: Any, objects: list[str], taken: list[Storage | None]) -> tuple[str, int]:
+    def _return(self, output: Any, objects: list[str], taken: list[Memory | None]) -> tuple[str, int]:
         """Write what hands one output out, and say where the caller finds it."""
         value = self.value(output)
         if value.name is not None or not is_tensor(output):

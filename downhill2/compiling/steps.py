@@ -14,7 +14,7 @@ from .source import Kernel, Place, read, stored
 NAMES = re.compile(r"\b[a-z]\d+\b")
 
 
-class Steps:
+class LoopTable:
     """Writes the statements of a function in which most loops are steps.
 
     Parameters

@@ -134,7 +134,7 @@ class Pack:
         self._find_cells()
 
 
-class Storage:
+class PackedStorage:
     """Where the packed variables of one function are; entered around each of its calls.
 
     Parameters
@@ -177,11 +177,11 @@ class PackedFunction:
     Parameters
     ----------
     function : pytensor.function
-    storage : Storage
+    storage : PackedStorage
         Where the vectors among its inputs come from.
     """
 
-    def __init__(self, function: Callable[..., Any], storage: Storage) -> None:
+    def __init__(self, function: Callable[..., Any], storage: PackedStorage) -> None:
         self.function, self.storage = function, storage
         self._call = direct(function)
 
@@ -191,15 +191,15 @@ class PackedFunction:
             return self._call(*arrays)
 
     def many(self, sources: Any, size: int, count: int | None) -> PackedUpdates | None:
-        """Return what makes many updates in one call: see `running.functions.Many`."""
+        """Return what makes many updates in one call: see `stepping.one_by_one.Many`."""
         updates = many_updates(self.function, sources, size, count)
         return None if updates is None else PackedUpdates(updates, self.storage)
 
 
 class PackedUpdates:
-    """Many updates of a function of packed variables in one call: see `running.functions.Many`."""
+    """Many updates of a function of packed variables in one call: see `stepping.one_by_one.Many`."""
 
-    def __init__(self, updates: Any, storage: Storage) -> None:
+    def __init__(self, updates: Any, storage: PackedStorage) -> None:
         self._updates, self._storage, self.most = updates, storage, updates.most
 
     @property

@@ -17,7 +17,7 @@ class Unsupported(Exception):
 
 
 @dataclass(eq=False)
-class Storage:
+class Memory:
     """Memory behind values: given back when no variable that lives in it will be read again.
 
     ``kind`` is "input" (memory of the caller), "output" (an array of known size that the call returns), "constant",
@@ -50,7 +50,7 @@ class Value:
     pointer: str | None = None
     scalar: str | None = None
     items: tuple[str, ...] | None = None
-    storage: Storage | None = None
+    storage: Memory | None = None
     name: str | None = None
 
     @property

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pytensor.graph.basic import Variable
 
 from .cursor import Cursor
-from .readahead import Guard, Pause, answers
+from .readahead import Pause, ReadGuard, answers
 from .sources import Batch, Column, Read, Rows, first_nonfinite
 from .stretches import Index, Source, Stretch
 
@@ -204,9 +204,9 @@ class Transit(NamedTuple):
     def __bool__(self) -> bool:
         return bool(self.prefetch or self.retries)
 
-    def guard(self) -> Guard:
+    def guard(self) -> ReadGuard:
         """What reads a batch."""
-        return Guard(self.owner, self.retries)
+        return ReadGuard(self.owner, self.retries)
 
 
 class RowFeed(PassFeed):

@@ -23,7 +23,7 @@ FIRST_DELAY = 0.1  # seconds until a failed read is tried again; doubled each ti
 EXIT_WAIT = 1.0  # seconds that the exit of the interpreter waits for a read
 
 
-class Guard:
+class ReadGuard:
     """Reads batches of ``owner``: tries ``retries`` times more after an OSError, and tells which batch failed."""
 
     def __init__(self, owner: str, retries: int) -> None:

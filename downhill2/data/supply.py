@@ -7,16 +7,16 @@ import inspect
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from pytensor.compile import SharedVariable
 from pytensor.graph.basic import Variable
 
 from ..checks import shown
-from .cursor import Order
-from .feeds import Feed, RowFeed, ShuffledFeed
-from .files import BlockRows, ChunkedRows, block_edges, is_chunked
+from .cursor import Cursor, Order
+from .feeds import Feed, RowFeed, ShuffledFeed, Transit
+from .on_disk import BlockRows, ChunkedRows, block_edges, is_chunked
 from .sources import (
     ROWS,
     ArrayRows,
@@ -39,19 +39,32 @@ from .sources import (
 )
 from .streams import ListFeed, Reader, Stream, StreamFeed
 
-if TYPE_CHECKING:
-    from ..dataset import Dataset
-
 log = logging.getLogger("downhill2")
 
 MOST = 10**8  # batches per epoch where there is no data: their list, and its order, lie in memory
 CALLS = 100  # batches per epoch of a callable without a length
 
 
+class Wishes(Protocol):
+    """What is asked of batches: a `Dataset`, as the sources of its batches see it."""
+
+    name: str
+    batch_size: int
+    iteration_size: int | None
+    axis: int
+    shuffle: Literal["rows", "batches", False]
+    drop_last: bool
+    weights: Any
+    block_size: int | None
+    shuffle_buffer: int
+    transit: Transit
+    _cursor: Cursor
+
+
 class Table:
     """Arrays with rows in common, as the source of a Dataset's batches."""
 
-    def __init__(self, arrays: Sequence[Any], data: Dataset) -> None:
+    def __init__(self, arrays: Sequence[Any], data: Wishes) -> None:
         self.shared = tuple(array for array in arrays if isinstance(array, SharedVariable))
         if self.shared and len(self.shared) < len(arrays):
             kinds = [type(array).__name__ for array in arrays]
@@ -68,7 +81,7 @@ class Table:
         self.length = data.iteration_size or self.batches
         self.order = self._order(data)
 
-    def _order(self, data: Dataset) -> Order | None:
+    def _order(self, data: Wishes) -> Order | None:
         """The order in which rows or batches come, if it is random; makes blocks known to what is read in blocks."""
         edges = block_edges(self.rows, data.block_size)
         shuffle = data.shuffle if self.size < self.count else False
@@ -82,7 +95,7 @@ class Table:
             edges = None if edges is None else np.unique(np.minimum(-(-edges // self.size), self.batches))
         return Order(self.count if shuffle == "rows" else self.batches, edges, data.shuffle_buffer)
 
-    def _common_length(self, data: Dataset) -> int:
+    def _common_length(self, data: Wishes) -> int:
         lengths = [len(rows) for rows in self.rows]
         if len(set(lengths)) > 1:
             listed = ", ".join(map(str, lengths[:-1])) + f" and {lengths[-1]}"
@@ -92,7 +105,7 @@ class Table:
             raise ValueError(f"{data.name} must have at least one row along axis {data.axis}, got shape {shape}")
         return lengths[0]
 
-    def feed(self, data: Dataset, inputs: Sequence[Variable], slots: list[Slot] | None) -> Feed:
+    def feed(self, data: Wishes, inputs: Sequence[Variable], slots: list[Slot] | None) -> Feed:
         """Batches for the inputs; values as stored where there are no slots."""
         givens: dict[Variable, Variable] = {}
         columns = functools.partial(self._columns, data, slots)
@@ -116,14 +129,14 @@ class Table:
             transit=transit,
         )
 
-    def _columns(self, data: Dataset, slots: list[Slot] | None) -> list[Column]:
+    def _columns(self, data: Wishes, slots: list[Slot] | None) -> list[Column]:
         if slots is None:
             return [Converted(rows.reader(), as_stored, data.name) for rows in self.rows]
         if self.shared:
             return [Numbers(self.count)] if self.size < self.count else []
         return [rows.column(slot) for rows, slot in zip(self.rows, slots, strict=True)]
 
-    def _check(self, data: Dataset, slots: list[Slot]) -> None:
+    def _check(self, data: Wishes, slots: list[Slot]) -> None:
         if len(slots) != len(self.rows):
             raise ValueError(
                 f"{data.name} must have one array per input: the loss needs {[slot.name for slot in slots]}, "
@@ -149,7 +162,7 @@ class BatchList:
 
     shared: tuple[SharedVariable, ...] = ()
 
-    def __init__(self, batches: Sequence[Sequence[Any]], data: Dataset) -> None:
+    def __init__(self, batches: Sequence[Sequence[Any]], data: Wishes) -> None:
         refuse_weights(data)
         if data.iteration_size and not any(batches):
             if data.iteration_size > MOST:
@@ -170,7 +183,7 @@ class BatchList:
         self.order = Order(self.batches) if data.shuffle and self.batches > 1 else None
         self._read: tuple[list[Variable], dict[int, Batch]] = [], {}  # for the inputs of the latest feed
 
-    def feed(self, data: Dataset, inputs: Sequence[Variable], slots: list[Slot] | None) -> Feed:
+    def feed(self, data: Wishes, inputs: Sequence[Variable], slots: list[Slot] | None) -> Feed:
         """Batches for the inputs; values as stored where there are no slots."""
         reader = Reader(data.name, slots, data.axis)
         if slots is not None and self._read[0] != list(inputs):
@@ -209,7 +222,7 @@ class Streamed:
         self,
         make: Callable[[], Iterable[Any]],
         source: Any,
-        data: Dataset,
+        data: Wishes,
         limit: int | None = None,
         length: int | None = None,
         replays: bool = True,
@@ -221,7 +234,7 @@ class Streamed:
         self.length = self._limit or length
         self._stream, self._replays = Stream(make, source, data.transit), replays
 
-    def feed(self, data: Dataset, inputs: Sequence[Variable], slots: list[Slot] | None) -> Feed:
+    def feed(self, data: Wishes, inputs: Sequence[Variable], slots: list[Slot] | None) -> Feed:
         """Batches for the inputs; values as stored where there are no slots."""
         reader = Reader(data.name, slots, data.axis)
         return StreamFeed(
@@ -236,7 +249,7 @@ class Streamed:
         )
 
 
-def source_of(inputs: Any, data: Dataset) -> Table | BatchList | Streamed:
+def source_of(inputs: Any, data: Wishes) -> Table | BatchList | Streamed:
     """What a Dataset was given, recognised by its kind."""
     if inputs is None:
         return BatchList([()], data)
@@ -265,7 +278,7 @@ def source_of(inputs: Any, data: Dataset) -> Table | BatchList | Streamed:
     raise TypeError(f"inputs must be arrays, batches, a callable or an iterable of batches, got {shown(inputs)}")
 
 
-def listed_source(inputs: Sequence[Any], data: Dataset) -> Table | BatchList:
+def listed_source(inputs: Sequence[Any], data: Wishes) -> Table | BatchList:
     """A list of arrays, or of batches."""
     if not inputs:
         raise ValueError(
@@ -282,7 +295,7 @@ def listed_source(inputs: Sequence[Any], data: Dataset) -> Table | BatchList:
     )
 
 
-def called_source(inputs: Callable[[], Any], data: Dataset) -> Streamed:
+def called_source(inputs: Callable[[], Any], data: Wishes) -> Streamed:
     """A generator function, or a callable that returns a batch."""
     try:
         inspect.signature(inputs).bind()
@@ -319,7 +332,7 @@ def rows_of(values: Any, axis: int) -> Rows:
     return (FrameRows if is_frame(values) else ArrayRows)(values, axis)
 
 
-def refuse_weights(data: Dataset) -> None:
+def refuse_weights(data: Wishes) -> None:
     """Raise ValueError if rows are weighted that the Dataset does not know."""
     if data.weights is not None:
         raise ValueError(f"{data.name}: weights must be None for ready-made batches, got {shown(data.weights)}")

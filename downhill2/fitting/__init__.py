@@ -1,1 +1,1 @@
-"""From a problem and a rule to a run: what is compiled, what a run is told, survives and leaves behind."""
+"""A rule on a problem: its compiled functions, the settings of a run, and the session that makes one."""

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from .. import climate
-from ..running.checkpoint import RESULT, CheckpointError, Directory, Tensors, check, holds_run, read, write
-from ..running.functions import Best
-from ..running.history import History
-from ..running.journal import Journal
-from ..running.lock import DirectoryLock
-from ..running.loop import Pair, Record
-from ..running.past import Past
-from ..running.stopping import Progress, reason
+from ..keeping.checkpoint import RESULT, CheckpointError, Directory, Tensors, check, holds_run, read, write
+from ..keeping.history import History
+from ..keeping.journal import Journal
+from ..keeping.lock import DirectoryLock
+from ..keeping.past import Past
+from ..loop.run import Pair, Record
+from ..loop.stopping import Progress, reason
+from ..stepping.one_by_one import Best
 from ..symbolic import graph
 from ..symbolic.graph import Variable
 from .fit import Fit
@@ -104,7 +104,7 @@ class Archive:
         if found is None:
             self._begin_anew(self._directory)
         else:
-            with self._fit.rule.context.store.tried():
+            with self._fit.rule.context.store.undone_on_error():
                 begin = self._begin_with if self._saving.resume == "params" else self._go_on
                 begin(self._directory, *found[1:])
         self._directory.tidy()

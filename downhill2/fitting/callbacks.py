@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .. import climate
-from ..running.loop import Record
+from ..loop.run import Record
 
 logger = climate.get_logger("downhill2")
 

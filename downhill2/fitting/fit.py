@@ -14,8 +14,10 @@ from .. import climate, config
 from ..compiling import backends
 from ..compiling.garbage import uncollected
 from ..compiling.jax_step import DeviceStep
-from ..dataset import Dataset
-from ..running.functions import Best, Compiled, averages, compiled, mode
+from ..data.dataset import Dataset
+from ..stepping import nonfinite as faults
+from ..stepping.halves import Halves, halves
+from ..stepping.one_by_one import Best, Compiled, averages, compiled, mode
 from ..symbolic import graph, pipeline, synonyms
 from ..symbolic.accumulation import Accumulate
 from ..symbolic.graph import Variable
@@ -23,8 +25,6 @@ from ..symbolic.layout import Layout
 from ..symbolic.problem import Pairs, Problem, check_loss, check_updates, find_params
 from ..symbolic.rule import Rule
 from ..symbolic.sharpness import SAM
-from . import faults
-from .windows import Halves, halves
 
 logger = climate.get_logger("downhill2")
 
@@ -166,9 +166,9 @@ class Fit:
         return renewed(self._functions[key])
 
     def _step(self, feed: Any, check: str) -> Compiled:
-        from ..compiling.storage import PackedFunction, Storage, worth_packing  # imports PyTensor's linkers
+        from ..compiling.storage import PackedFunction, PackedStorage, worth_packing  # imports PyTensor's linkers
 
-        problem, storage = self.problem, Storage(self._packs)
+        problem, storage = self.problem, PackedStorage(self._packs)
         # what is shared out among groups is seen in two ways, by its group and as a whole: not both can be one vector
         packs = config.packed and pipeline.is_whole(self.rule, self.layout)
         packed = worth_packing(problem.params, mode(self.backend).linker) if packs else []
@@ -230,7 +230,7 @@ class Fit:
         logger.info("compiling the training step%s", again)
 
     @contextmanager
-    def tried(self, backend: Any) -> Iterator[None]:
+    def undone_on_error(self, backend: Any) -> Iterator[None]:
         """Take another backend, if one is given; if the body raises, the former one back, and who was told before."""
         before = self.backend, self.busy
         self.backend = self.backend if backend is None else backend

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from .. import checks
-from ..running import formats
-from ..running.checkpoint import Tensors
-from ..running.contents import Differences
+from ..keeping import formats
+from ..keeping.checkpoint import Tensors
+from ..keeping.generators import Differences
 from .snapshot import Snapshot
 
 
@@ -63,7 +63,7 @@ class Persistent:
         CheckpointError
             If the file is damaged, or of another model or algorithm. Nothing is changed then.
         """
-        with self.fit.rule.context.store.tried():
+        with self.fit.rule.context.store.undone_on_error():
             snapshot = self._snapshot()
             tensors, meta = _without_validations(*formats.read(checks.path("path", path)))
             snapshot.check(tensors, meta)
@@ -101,7 +101,7 @@ class Persistent:
         if not isinstance(state, Mapping) or not isinstance(state.get("meta", {}), Mapping):
             raise TypeError(f"state must be a dict as state_dict returns it, got {checks.kind_of(state)}")
         strict = checks.flag("strict", strict)
-        with self.fit.rule.context.store.tried():
+        with self.fit.rule.context.store.undone_on_error():
             snapshot = self._snapshot()
             tensors = {n: np.asarray(v) for n, v in state.items() if n != "meta"}
             meta = {**snapshot.meta(), **state.get("meta", {})}

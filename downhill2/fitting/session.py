@@ -7,19 +7,19 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from .. import climate
-from ..dataset import Feed
-from ..running.functions import Steps, averages
-from ..running.history import History
-from ..running.loop import Pair, Record, Run
-from ..running.plateau import ReduceOnPlateau
-from ..running.signals import Signals
-from ..running.stopping import Progress
-from ..running.windows import Windows
+from ..data.dataset import Feed
+from ..keeping.history import History
+from ..loop.plateau import ReduceOnPlateau
+from ..loop.run import Pair, Record, Run
+from ..loop.signals import Signals
+from ..loop.stopping import Progress
+from ..stepping.accumulating import AccumulatedSteps
+from ..stepping.nonfinite import Faults
+from ..stepping.one_by_one import Steps, averages
 from ..symbolic import graph
 from ..symbolic.graph import Variable
 from . import callbacks
 from .archive import Archive
-from .faults import Faults
 from .fit import Fit
 from .settings import Settings
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 logger = climate.get_logger("downhill2")
 
 
-def drive(fit: Fit, feed: Feed, check: str = "gradients", count: int | None = None) -> Steps | Windows:
+def drive(fit: Fit, feed: Feed, check: str = "gradients", count: int | None = None) -> Steps | AccumulatedSteps:
     """Compile the training step and return what makes updates: of a batch each, or of several.
 
     `check` is as for a `Guard`, `count` how many updates to make in a call, as for `Steps`.
     """
     current, monitors = fit.current(feed, check), list(fit.monitors)
-    return Windows(current, monitors, feed) if fit.accumulates else Steps(current, monitors, feed, count)
+    return AccumulatedSteps(current, monitors, feed) if fit.accumulates else Steps(current, monitors, feed, count)
 
 
 class Session:
@@ -118,7 +118,7 @@ class Session:
             self._display.follow(run.progress, self._train, fit.rule.hyper["accumulate"])
         return run
 
-    def _shown(self, steps: Steps | Windows, validate: Callable[[], Any]) -> tuple[Any, Any, Any]:
+    def _shown(self, steps: Steps | AccumulatedSteps, validate: Callable[[], Any]) -> tuple[Any, Any, Any]:
         """Return what makes updates, validates and reports, with somebody looking on if there is a display."""
         calls = steps, validate, self._report
         return calls if self._display is None else self._display.watched(*calls)

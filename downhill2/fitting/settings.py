@@ -10,16 +10,16 @@ from typing import Any
 
 from ..checks import choice, conform, flag, integer, kind_of, path
 from ..compiling import backends
-from ..dataset import SHUFFLES, Dataset, Feed, generator
-from ..running.checkpoint import HISTORY
-from ..running.loop import Record
-from ..running.saving import Every
-from ..running.signals import POLICIES
-from ..running.stopping import Limits
+from ..data.dataset import SHUFFLES, Dataset, Feed, generator
+from ..keeping.checkpoint import HISTORY
+from ..loop.run import Record
+from ..loop.saving import Every
+from ..loop.signals import POLICIES
+from ..loop.stopping import Limits
+from ..stepping.nonfinite import Guard
 from ..symbolic import graph
 from ..symbolic.graph import Variable
 from ..symbolic.problem import Pairs, Problem, check_loss, check_monitors, listed
-from .faults import Guard
 
 RESUME = (False, True, "auto", "params")
 

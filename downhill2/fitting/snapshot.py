@@ -10,9 +10,9 @@ from weakref import WeakSet
 import numpy as np
 
 from .. import checks, climate
-from ..running.checkpoint import CheckpointError
-from ..running.contents import Differences, compare_names, generator_from, generator_state
-from ..running.functions import Best
+from ..keeping.checkpoint import CheckpointError
+from ..keeping.generators import Differences, compare_names, generator_from, generator_state
+from ..stepping.one_by_one import Best
 from ..symbolic import graph
 from ..symbolic.graph import Variable
 from ..symbolic.places import places

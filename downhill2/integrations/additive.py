@@ -9,8 +9,8 @@ import numpy as np
 import pytensor
 from pytensor.compile.mode import Mode
 
-from ..dataset import Dataset
-from ..running.functions import averages, compiled
+from ..data.dataset import Dataset
+from ..stepping.one_by_one import averages, compiled
 from ..symbolic import graph
 from ..symbolic.graph import Variable
 

@@ -17,7 +17,7 @@ from pytensor.graph.basic import equal_computations
 from .. import config
 from ..compiling import backends
 from ..optimizer import Optimizer, build
-from ..running.functions import mode
+from ..stepping.one_by_one import mode
 from ..symbolic import graph
 from ..symbolic.graph import Variable
 from ..symbolic.problem import check_loss

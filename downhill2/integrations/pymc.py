@@ -20,8 +20,8 @@ from pytensor.tensor.shape import Shape_i
 from .. import extras
 from ..checks import flag
 from ..fitting.settings import NAMES
+from ..loop.run import Record
 from ..optimizer import Optimizer, build
-from ..running.loop import Record
 from ..schedules import Cosine
 from ..symbolic import draws, graph
 from ..symbolic.algorithm import Algorithm

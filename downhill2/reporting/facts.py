@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks
-from ..running.history import History, latest_run
+from ..keeping.history import History, latest_run
 from .choices import choices, recorded_choices
 
 __all__ = ["Facts", "Param", "known_of"]
@@ -182,7 +182,7 @@ def _limits(limits: Any) -> dict[str, Any]:
 
 def _of_directory(path: Path) -> Facts:
     """Return what a run with ``checkpoint=`` left: the newest of its files that is whole, and its history."""
-    from ..running.checkpoint import RESULT
+    from ..keeping.checkpoint import RESULT
 
     file = path / "history.jsonl"
     if not file.exists():
@@ -206,7 +206,7 @@ def _of_directory(path: Path) -> Facts:
 
 def _first_whole(files: Iterable[Path]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return tensors and notes of the first file that can be read: for a picture of the run an older one does too."""
-    from ..running.checkpoint import CheckpointError, read
+    from ..keeping.checkpoint import CheckpointError, read
 
     for file in files:
         with contextlib.suppress(CheckpointError):

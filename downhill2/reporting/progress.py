@@ -18,8 +18,8 @@ from . import screens
 from .status import Meter, Status
 
 if TYPE_CHECKING:
-    from ..dataset import Feed
-    from ..running.loop import Limits, Monitors, Progress, Record, Tally
+    from ..data.dataset import Feed
+    from ..loop.run import Limits, Monitors, Progress, Record, Tally
 
 PERIOD = 0.1
 """Seconds from one look at the numbers of an epoch to the next."""

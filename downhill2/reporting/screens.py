@@ -20,7 +20,7 @@ WIDTH = 100
 """Columns that bars take at most."""
 
 
-class Source(Protocol):
+class Drawn(Protocol):
     """What is shown: it says where a run stands."""
 
     def status(self) -> Status:
@@ -38,13 +38,13 @@ class Screen(Protocol):
 
     period: float
 
-    def show(self, source: Source) -> None:
+    def show(self, source: Drawn) -> None:
         """Begin to show a run."""
 
     def draw(self) -> None:
         """Show where runs stand now."""
 
-    def hide(self, source: Source, end: Status | None) -> None:
+    def hide(self, source: Drawn, end: Status | None) -> None:
         """Show a run no longer, but for how it ended, if it did."""
 
 
@@ -106,7 +106,7 @@ class Terminal:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._sources: list[Source] = []
+        self._sources: list[Drawn] = []
         self._live: Any = None
         self._drawn: Any = ""
         self._exits = contextlib.ExitStack()
@@ -116,7 +116,7 @@ class Terminal:
         """Whether a run is shown."""
         return self._live is not None
 
-    def show(self, source: Source) -> None:
+    def show(self, source: Drawn) -> None:
         """Begin to show a run."""
         with self._lock:
             self._sources.append(source)
@@ -131,7 +131,7 @@ class Terminal:
                 self._drawn = self._rendered([s.status() for s in self._sources])
                 self._live.refresh()
 
-    def hide(self, source: Source, end: Status | None) -> None:
+    def hide(self, source: Drawn, end: Status | None) -> None:
         """Show a run no longer, but for how it ended, if it did."""
         with self._lock:
             live = self._live
@@ -199,10 +199,10 @@ class Notebook:
     _style = "margin:0;white-space:pre;overflow-x:auto;line-height:normal;font-family:monospace"
 
     def __init__(self) -> None:
-        self._source: Source | None = None
+        self._source: Drawn | None = None
         self._handle: Any = None
 
-    def show(self, source: Source) -> None:
+    def show(self, source: Drawn) -> None:
         """Begin to show a run."""
         self._source = source
         self.draw()
@@ -212,7 +212,7 @@ class Notebook:
         if self._source is not None:
             self._put(self._source.status())
 
-    def hide(self, source: Source, end: Status | None) -> None:
+    def hide(self, source: Drawn, end: Status | None) -> None:
         """Leave how the run ended, if it did."""
         self._source = None
         if end is not None:
@@ -238,9 +238,9 @@ class Lines:
 
     def __init__(self) -> None:
         self.period = 10.0
-        self._source: Source | None = None
+        self._source: Drawn | None = None
 
-    def show(self, source: Source) -> None:
+    def show(self, source: Drawn) -> None:
         """Begin to show a run."""
         self._source = source
 
@@ -250,7 +250,7 @@ class Lines:
             self.period = min(2 * self.period, 60.0)
             self._print(self._source.status())
 
-    def hide(self, source: Source, end: Status | None) -> None:
+    def hide(self, source: Drawn, end: Status | None) -> None:
         """Print how the run ended, if it did."""
         self._source = None
         if end is not None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from .words import clock_time, counted, duration
 
 if TYPE_CHECKING:
-    from ..running.loop import Record, Tally
-    from ..running.stopping import Limits, Progress
+    from ..loop.run import Record, Tally
+    from ..loop.stopping import Limits, Progress
 
 WINDOW = 5.0
 """Seconds over which updates are counted for their speed."""

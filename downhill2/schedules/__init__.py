@@ -14,9 +14,10 @@ expression of one's own has to keep within that range by itself, as has a schedu
 
 from __future__ import annotations
 
-from ..running.plateau import ReduceOnPlateau
-from .base import Constant, Function, Product, Schedule
-from .formulas import (
+from ..loop.plateau import ReduceOnPlateau
+from .joined import Join, WarmUp
+from .schedule import Constant, Function, Product, Schedule
+from .shapes import (
     Cosine,
     CosineRestarts,
     CosineWave,
@@ -30,7 +31,6 @@ from .formulas import (
     Polynomial,
     Step,
 )
-from .joined import Join, WarmUp
 
 __all__ = [
     "Constant",

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .base import Schedule, Scheduled, scheduled
-from .checks import finite, increasing, one_more, positive, sequence
-from .formulas import fraction, of, where
+from .schedule import Schedule, Scheduled, scheduled
+from .sequences import finite, increasing, one_more, positive, sequence
+from .shapes import fraction, of, where
 
 
 @dataclass(frozen=True)

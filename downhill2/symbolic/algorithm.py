@@ -14,7 +14,7 @@ from .hyper import Hyper, Setting, declared
 from .layout import Layout, Values
 from .legacy import PairRule, declare_arguments, passed_on
 from .registry import registry
-from .rule import DECLARED, Context, Rule
+from .rule import DECLARED, Rule, RuleState
 from .stages import SETTINGS, WITH_STATE
 
 MISSING = object()
@@ -119,7 +119,7 @@ class Algorithm(Rule, metaclass=AlgorithmType):
 
     def __init__(self, groups: Sequence[Mapping[str, Any]] = (), **hyper: Any) -> None:
         self._check_methods()
-        super().__init__(Context(type(self)))
+        super().__init__(RuleState(type(self)))
         self.hyper.assign(self.hyper.parse(hyper, registry.elsewhere))
         self._groups = Groups(groups, self.context, self._of_group)
         self._pairs = PairRule(self) if hasattr(self, "_get_updates_for") else None
@@ -175,7 +175,7 @@ class Algorithm(Rule, metaclass=AlgorithmType):
     def with_defaults(cls) -> Algorithm:
         """Return the rule under its defaults, whatever the constructor of a caller's subclass asks for."""
         rule = cls.__new__(cls)
-        Rule.__init__(rule, Context(cls))
+        Rule.__init__(rule, RuleState(cls))
         return rule
 
     def _of_group(self, algo: Any, settings: dict[str, Any]) -> Rule:

@@ -13,7 +13,7 @@ from .graph import Variable
 from .hyper import Hyper, Hyperparameters
 from .layout import Layout
 from .problem import listed
-from .rule import Context, Rule
+from .rule import Rule, RuleState
 from .stages import SPANNING
 
 
@@ -26,7 +26,7 @@ class Groups:
         For each group, under ``'params'`` what selects its parameters, under ``'algo'`` its algorithm; all else are
         its settings. A group without ``'params'`` has the parameters that no other group has. One without ``'algo'``
         has the optimizer's algorithm, and takes from the optimizer what it does not set.
-    context : Context
+    context : RuleState
         The optimizer's; its clocks and state are shared.
     make : callable
         ``make(algo, settings)`` returns a rule; an `algo` of None is the optimizer's own.
@@ -44,7 +44,7 @@ class Groups:
     """
 
     def __init__(
-        self, given: Sequence[Mapping[str, Any]], context: Context, make: Callable[[Any, dict[str, Any]], Rule]
+        self, given: Sequence[Mapping[str, Any]], context: RuleState, make: Callable[[Any, dict[str, Any]], Rule]
     ) -> None:
         if isinstance(given, Mapping):
             raise TypeError(f"groups must be a sequence of dicts, got {shown(given)}")
@@ -60,7 +60,7 @@ class Groups:
         if self._selections.count(None) > 1:
             raise ValueError("groups must have one group without params at most, which takes the rest, got more")
 
-    def _add(self, index: int, settings: dict[str, Any], context: Context, make: Callable[..., Rule]) -> None:
+    def _add(self, index: int, settings: dict[str, Any], context: RuleState, make: Callable[..., Rule]) -> None:
         if "groups" in settings:
             raise TypeError(f"groups[{index}] must not have groups of its own, got {shown(settings['groups'])}")
         algo = settings.pop("algo", None)

@@ -365,7 +365,7 @@ class Hyperparameters(Mapping[str, Any]):
         self._version += self.structure() != before
 
     @contextlib.contextmanager
-    def tried(self, parsed: Parsed) -> Iterator[None]:
+    def undone_on_error(self, parsed: Parsed) -> Iterator[None]:
         """Assign checked values, and take them back if the body raises."""
         before, marks = {**self._settings, **self._given}, (self.explicit, self.preset)
         self.assign(parsed)

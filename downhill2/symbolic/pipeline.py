@@ -11,7 +11,7 @@ from typing import Any
 
 import pytensor.tensor as pt
 
-from . import graph, refused
+from . import conflicts, graph
 from .graph import Variable
 from .layout import Bundle, Layout, Values
 from .measure import Measured
@@ -78,7 +78,7 @@ def moving(rule: Rule, layout: Layout) -> Layout:
 
 def check(rule: Rule, layout: Layout) -> None:
     """Raise ValueError for settings that make no sense together, or projections that do not fit the parameters."""
-    refused.check(rule, [part for part, _ in rule.parts(layout)])
+    conflicts.check(rule, [part for part, _ in rule.parts(layout)])
     projections_of(rule, layout)
 
 

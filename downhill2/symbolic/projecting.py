@@ -8,8 +8,8 @@ from typing import Any
 from . import graph
 from .graph import Variable
 from .layout import Layout, Values
-from .projections import Chosen, Project, chosen, named
 from .rule import Rule
+from .sets import Chosen, Project, chosen, named
 
 
 class Projecting(Rule):

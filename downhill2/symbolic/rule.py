@@ -16,7 +16,7 @@ from .state import State, Store
 DECLARED = Hyper | Setting | State
 
 
-class Context:
+class RuleState:
     """What the rules of one optimizer share: hyperparameters, state, clocks, the cut of the rate."""
 
     def __init__(self, owner: type) -> None:
@@ -27,7 +27,7 @@ class Context:
         self.store = Store()
         self.joined = False
 
-    def join(self, other: Context) -> None:
+    def join(self, other: RuleState) -> None:
         """Share clocks, state and the cut of the rate with another optimizer; keep the hyperparameters."""
         self.clock, self.epochs, self.rate_factor, self.store = (
             other.clock, other.epochs, other.rate_factor, other.store
@@ -68,7 +68,7 @@ class Rule:
     direction: Callable[..., tuple[Variable, dict[str, Variable]]]
     evaluated: Callable[..., Variable]
 
-    context: Context
+    context: RuleState
     hyper: Hyperparameters
 
     learning_rate = Hyper(1e-4, at_least=0)
@@ -80,7 +80,7 @@ class Rule:
             if name in ("param", "grad") or _is_taken(cls, name, declaration):
                 raise TypeError(f"{cls.__name__} must not declare {name!r}, a name that it uses itself; choose another")
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: RuleState) -> None:
         self.context, self.hyper = context, context.hyper
         self._batch: Mapping[str, Any] = {}
 

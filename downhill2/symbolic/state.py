@@ -124,7 +124,7 @@ class Store:
             del self.variables[name], self._first[name]
 
     @contextlib.contextmanager
-    def tried(self) -> Iterator[None]:
+    def undone_on_error(self) -> Iterator[None]:
         """Forget the variables that the body makes if it raises."""
         before = {*self.variables}
         try:

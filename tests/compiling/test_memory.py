@@ -15,7 +15,7 @@ from numba import types
 from pytensor.graph.fg import FunctionGraph
 
 from downhill2.compiling import fast_mode, private
-from downhill2.compiling.caller import Call
+from downhill2.compiling.caller import CallPool
 
 
 def shared(values: Any, **options: Any) -> Any:
@@ -181,7 +181,7 @@ def test_calls_from_several_threads_do_not_mix() -> None:
     wrong: list[float] = []
 
     def work(number: float) -> None:
-        call = Call(f, [[np.eye(20) * number]])
+        call = CallPool(f, [[np.eye(20) * number]])
         wanted = np.tanh(number**2)
         wrong.extend(number for _ in range(300) if not np.allclose(call()[0], wanted))
 

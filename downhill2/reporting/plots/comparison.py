@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...running.history import History
+from ...keeping.history import History
 from . import canvas
 from .curves import draw_band
 from .series import CLOCKS, Curves, Runs, Series, band, check_clock, check_monitor, grouped, outcome

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...running.history import History
+from ...keeping.history import History
 from . import canvas
 from .series import CLOCKS, Band, Curves, Runs, Series, band, check_clock, check_monitor, grouped, smoothed
 

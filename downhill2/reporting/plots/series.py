@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...running.history import History, beginnings, trained
+from ...keeping.history import History, beginnings, trained
 
 Array = NDArray[np.float64]
 Runs = dict[str, list[History]]

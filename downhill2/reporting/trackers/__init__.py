@@ -10,7 +10,7 @@ A store that cannot be written costs the run nothing but a warning in the log.
 
 from __future__ import annotations
 
-from .files import CSV, JSONLines
+from .plain_files import CSV, JSONLines
 from .pruning import Optuna
 from .stores import MLflow, TensorBoard, WandB
 from .tracker import Tracker

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ... import extras
-from ...running.loop import Record
+from ...loop.run import Record
 from .tracker import Tracker
 
 GROUPS = ("train", "valid")

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ... import checks, extras
-from ...running.loop import Record
-from .tracker import Series, Tracker, checked_config, configuration, undone, written_before
+from ...loop.run import Record
+from .tracker import MonitorSeries, Tracker, checked_config, configuration, undone, written_before
 
 
 class TensorBoard(Tracker):
@@ -48,13 +48,13 @@ class TensorBoard(Tracker):
         self.logdir, self._config = os.fspath(checks.path("logdir", logdir)), checked_config(config)
         self._flush = checks.number("flush_seconds", flush_seconds, at_least=0)
         self._writer: Any = None
-        self._series = Series()
+        self._series = MonitorSeries()
 
     def begin(self, opt: Any, record: Record) -> None:
         """Begin an event file, with the settings."""
         before = written_before(opt.history)
         purge = before[-1].updates + 1 if before else None
-        self._series = series = Series()
+        self._series = series = MonitorSeries()
         # files are read in the order of their names, in which tensorboardX tells seconds only
         later = {"filename_suffix": f".{time.time_ns()}", "flush_secs": self._flush}
         self._writer = self._board.SummaryWriter(self.logdir, purge_step=purge, **later)
@@ -137,14 +137,14 @@ class MLflow(Tracker):
         self.run_id = run_id
         self._client: Any = None
         self._own = True
-        self._series = Series()
+        self._series = MonitorSeries()
         self._waiting: list[Any] = []
         self._sent = 0.0
         self._last = -1  # the update that the last point in the store is of
 
     def begin(self, opt: Any, record: Record) -> None:
         """Begin a run, or go on with one, and note its settings."""
-        self._series, self._waiting, self._sent, self._last = Series(), [], time.monotonic(), -1
+        self._series, self._waiting, self._sent, self._last = MonitorSeries(), [], time.monotonic(), -1
         active = None if self._given or self._uri else self._mlflow.active_run()
         self._own = active is None
         self._client = client = self._mlflow.MlflowClient(tracking_uri=self._uri)
@@ -267,11 +267,11 @@ class WandB(Tracker):
         }
         self._run: Any = None
         self._own = True
-        self._series = Series()
+        self._series = MonitorSeries()
 
     def begin(self, opt: Any, record: Record) -> None:
         """Begin a run, or go on with one, and note its settings."""
-        self._series = Series()
+        self._series = MonitorSeries()
         self._own = self._wandb.run is None
         self._run = self._wandb.init(mode=self._chosen_mode(), **self._settings) if self._own else self._wandb.run
         with undone(lambda: self._finish(1)):

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from ...running.history import History, latest_run
-from ...running.loop import Record
+from ...keeping.history import History, latest_run
+from ...loop.run import Record
 from ..choices import choices
 from ..environment import version_of
 
@@ -109,7 +109,7 @@ def written_before(history: History) -> History:
     return latest_run(history)[:-1]
 
 
-class Series:
+class MonitorSeries:
     """The numbers of records, by names that every store accepts: ``train/loss``, ``valid/grad.W`` ...
 
     Monitors are in every record, those of a validation in records that have one, and a hyperparameter from the record

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..loop.records import Record
 from .history import History, decoded
-from .records import Record
 
 __all__ = ["Past"]
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..checks import choice, conform, kind_of, number
 from ..symbolic import graph
-from .checks import finite, sequence
+from .sequences import finite, sequence
 
 PER = ("update", "epoch")
 

@@ -12,7 +12,7 @@ import pytensor
 from .. import config
 from ..compiling import backends, half
 from ..compiling.jax_step import DeviceStep
-from .loop import Tally
+from ..loop.run import Tally
 
 Compiled = Callable[..., Sequence[Any]]
 

@@ -8,9 +8,9 @@ import weakref
 from types import TracebackType
 
 from .. import checks
+from ..loop.records import Record
 from . import lock
 from .history import decoded, encoded
-from .records import Record
 
 __all__ = ["HistoryFile", "appendable"]
 

@@ -10,9 +10,9 @@ from typing import Any, NoReturn
 import pytensor.tensor as pt
 
 from ..compiling.jax_step import DeviceStep
-from ..running.functions import Compiled, compiled
 from ..symbolic.accumulation import Accumulate
-from . import faults
+from . import nonfinite as faults
+from .one_by_one import Compiled, compiled
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .loop import Tally
+from ..loop.run import Tally
 
 
-class Windows:
+class AccumulatedSteps:
     """Drives the two halves of an update through the epochs of a feed: what the loop calls in place of `Steps`.
 
     A window of batches may begin in one call, or run, and end in another: how far it has come is state. It ends early

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import checks
-from .loop import Record
+from ..loop.run import Record
 
 __all__ = ["History", "beginnings", "check_columns", "csv_cells", "decoded", "encoded", "latest_run", "trained"]
 

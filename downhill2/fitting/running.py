@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import checks, climate
-from ..dataset import Feed
-from ..running.history import History
-from ..running.loop import Limits, Pair, Run
+from ..data.dataset import Feed
+from ..keeping.history import History
+from ..loop.run import Limits, Pair, Run
 from ..symbolic import graph
 from ..symbolic.algorithm import Algorithm
 from ..symbolic.graph import Variable
@@ -118,14 +118,14 @@ class Runs(Persistent):
             (all), the seed or generator that shuffles (drawn and logged), ``'rows'``, ``'batches'`` or False
             (``'rows'``), and whether a short last batch is left out (False).
         plateau : bool or dict, optional
-            Stop when the training loss no longer falls by more than its noise; `downhill2.running.stopping.Plateau`.
+            Stop when the training loss no longer falls by more than its noise; `downhill2.loop.stopping.Plateau`.
         reduce_on_plateau : ReduceOnPlateau, dict of its options, or bool
             Multiply the learning rate when a monitor has ceased to improve; `downhill2.schedules.ReduceOnPlateau`.
         diverged : float, optional
             Stop when the loss is above this many times the lowest.
         on_nonfinite, check, nonfinite_limit, rollback_factor
             What happens at an update that is not finite: ``'raise'``, ``'stop'``, ``'skip'`` or ``'rollback'``; see
-            `downhill2.fitting.faults.Guard`. Default: `NonFiniteError`.
+            `downhill2.stepping.nonfinite.Guard`. Default: `NonFiniteError`.
         checkpoint : path, optional
             Directory to save the run in, with its history in ``history.jsonl``; for one run at a time.
         checkpoint_every : int or str
@@ -287,7 +287,7 @@ class Runs(Persistent):
         valid_data = data if valid_dataset is dataset else valid_dataset.bind(fit.problem.inputs)
         settings.calls.check(data)
         self._check_reach(parsed)
-        with self.rule.hyper.tried(parsed), fit.tried(settings.backend):
+        with self.rule.hyper.undone_on_error(parsed), fit.undone_on_error(settings.backend):
             self._look_ahead(settings, data)
             fit.check()
             monitors = settings.monitors(fit.problem, fit.monitors)  # of hyperparameters as they are now

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import checks
 from ..extras import need
-from ..running.history import History
+from ..keeping.history import History
 from .errors import CommandError, UsageError
 
 IN_DIRECTORY = "history.jsonl"

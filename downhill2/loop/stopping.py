@@ -12,7 +12,7 @@ from .plateau import Reduced, ReduceOnPlateau
 
 
 @dataclass
-class Blocks:
+class LossBlocks:
     """The training loss so far, as means of blocks of updates: what a `Plateau` decides from.
 
     Attributes
@@ -120,11 +120,11 @@ class Plateau:
                 raise TypeError(f"plateau has no option {name!r}; did you mean {' or '.join(map(repr, close))}?")
         return cls(**plateau)
 
-    def left(self, state: Blocks) -> int:
+    def left(self, state: LossBlocks) -> int:
         """Return how many updates the unfinished block still lacks."""
         return (self.block << state.doublings) - state.updates
 
-    def add(self, state: Blocks, losses: Iterable[float]) -> None:
+    def add(self, state: LossBlocks, losses: Iterable[float]) -> None:
         """Take in the losses of further updates."""
         for loss in losses:
             state.total += loss
@@ -132,7 +132,7 @@ class Plateau:
             if not self.left(state):
                 self._finish_block(state)
 
-    def _finish_block(self, state: Blocks) -> None:
+    def _finish_block(self, state: LossBlocks) -> None:
         means = state.means
         means.append(state.total / state.updates)
         state.total, state.updates = 0.0, 0
@@ -140,7 +140,7 @@ class Plateau:
             means[:] = [a / 2 + b / 2 for a, b in zip(means[::2], means[1::2], strict=True)]
             state.doublings += 1
 
-    def reached(self, state: Blocks) -> bool:
+    def reached(self, state: LossBlocks) -> bool:
         """Whether the finished blocks show a plateau."""
         n = len(state.means)
         if n < 2 * self.blocks:
@@ -268,7 +268,7 @@ class Progress:
         Monitors of the latest validation.
     validated_at : int
         Updates made when they were taken; -1 before the first validation.
-    blocks : Blocks
+    blocks : LossBlocks
         Means of the training loss, if the run has a plateau test. May be given as the dict that JSON holds.
     ended : bool
         Whether all updates of the unfinished epoch are made, and only its record is to come.
@@ -297,7 +297,7 @@ class Progress:
     failures: int = 0
     validation: dict[str, float] = field(default_factory=dict)
     validated_at: int = -1
-    blocks: Blocks = field(default_factory=Blocks)
+    blocks: LossBlocks = field(default_factory=LossBlocks)
     reduced: Reduced = field(default_factory=Reduced)
     ended: bool = False
     faults: int = 0
@@ -307,7 +307,7 @@ class Progress:
 
     def __post_init__(self) -> None:
         if isinstance(self.blocks, Mapping):
-            self.blocks = Blocks(**self.blocks)
+            self.blocks = LossBlocks(**self.blocks)
         if isinstance(self.reduced, Mapping):
             self.reduced = Reduced(**self.reduced)
         if self.reference is None:  # in checkpoints of before they were told apart

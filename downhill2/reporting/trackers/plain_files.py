@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ... import checks
-from ...running.history import History, check_columns, csv_cells
-from ...running.history_file import HistoryFile, appendable
-from ...running.loop import Record
+from ...keeping.history import History, check_columns, csv_cells
+from ...keeping.history_file import HistoryFile, appendable
+from ...loop.run import Record
 from .tracker import Tracker
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from ..loop.records import Record
 from .history_file import HistoryFile
 from .past import Past
-from .records import Record
 
 __all__ = ["Journal"]
 

@@ -12,8 +12,8 @@ import pytensor.tensor as pt
 
 from ..checks import choice, conform, flag, number
 from ..symbolic import graph
-from .base import Single
-from .checks import each, finite, increasing, one_more, positive
+from .schedule import Single
+from .sequences import each, finite, increasing, one_more, positive
 
 
 def of(x: Any) -> Any:

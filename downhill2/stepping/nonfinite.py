@@ -15,7 +15,7 @@ import pytensor
 import pytensor.tensor as pt
 
 from ..checks import choice, conform, integer, number
-from ..running.stopping import Progress
+from ..loop.stopping import Progress
 from ..symbolic import graph
 from ..symbolic.graph import Variable
 from ..symbolic.hyper import Hyperparameters, fed

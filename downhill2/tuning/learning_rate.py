@@ -13,15 +13,15 @@ import numpy as np
 
 from .. import climate
 from ..checks import integer, number
-from ..dataset import Dataset, Feed
+from ..data.dataset import Dataset, Feed
 from ..fitting.fit import params_beside_data
 from ..fitting.session import drive
 from ..fitting.settings import Feeding
 from ..fitting.snapshot import Snapshot
+from ..loop.run import Tally
+from ..loop.signals import Signals
+from ..loop.stopping import diverged as has_diverged
 from ..optimizer import Optimizer, build
-from ..running.loop import Tally
-from ..running.signals import Signals
-from ..running.stopping import diverged as has_diverged
 from ..schedules import Exponential
 from ..symbolic import graph
 from ..symbolic.algorithm import Algorithm

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import runs
+from . import folders
 from .arguments import add_json
 from .errors import CommandError, UsageError
 from .output import show
@@ -31,10 +31,10 @@ def run(args: argparse.Namespace) -> int:
     """Write the page."""
     from ..reporting import report
 
-    target = runs.writable(args.output or f"{runs.path_of(args.run).resolve().stem}.html")
+    target = folders.writable(args.output or f"{folders.path_of(args.run).resolve().stem}.html")
     if not args.output and target.exists() and MARK not in target.read_bytes()[:500]:
         raise UsageError(f"{target} is a file of another kind, and stays; name the page with --output")
-    runs.load(args.run)  # says what is wrong with it, if anything is
+    folders.load(args.run)  # says what is wrong with it, if anything is
     try:
         report.write(target, args.run)
     except OSError as error:

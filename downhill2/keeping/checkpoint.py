@@ -29,6 +29,7 @@ import pytensor
 from safetensors import SafetensorError, safe_open
 
 from .. import checks
+from ..version import __version__
 
 __all__ = ["HISTORY", "RESULT", "CheckpointError", "Directory", "check", "holds_run", "read", "write"]
 
@@ -202,8 +203,6 @@ def noted(digests: Mapping[str, str], contents: Mapping[str, Any]) -> dict[str, 
 
 
 def _versions() -> dict[str, str]:
-    from .. import __version__  # the only thing this module knows of the package
-
     return {"downhill2": __version__, "pytensor": pytensor.__version__, "numpy": np.__version__}
 
 
