@@ -833,9 +833,9 @@ def healthy(monkeypatch):
     monkeypatch.setattr(probes, "training", lambda: probes.Training(1.2, 1e-4, False))
     monkeypatch.setattr(probes, "fit", lambda name: (0.5, []))
     monkeypatch.setattr(probes, "device", lambda name: "")
-    monkeypatch.setattr(checks, "version_of", lambda name: "1.0")
+    monkeypatch.setattr(diagnoses, "version_of", lambda name: "1.0")
     monkeypatch.setattr(diagnoses.backends, "check", lambda name: None)
-    monkeypatch.setattr(checks, "SLOW_MODES", ())
+    monkeypatch.setattr(diagnoses, "SLOW_MODES", ())
     monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
     for name in diagnoses.THREADS:
         monkeypatch.delenv(name, raising=False)
@@ -868,9 +868,9 @@ def test_doctor_says_in_a_terminal_that_it_takes_a_while(healthy, run, monkeypat
 
 
 CASES = {
-    "packages": ((checks, "version_of", lambda name: "" if name == "scipy" else "1"), "broken", "pip install scipy"),
-    "extras": ((checks, "version_of", lambda name: "" if name == "jax" else "1"), "missing", "one of jax"),
-    "settings": ((checks, "SLOW_MODES", ("FAST_COMPILE",)), "slow", "mode=FAST_COMPILE is for finding faults"),
+    "packages": ((diagnoses, "version_of", lambda name: "" if name == "scipy" else "1"), "broken", "pip install scipy"),
+    "extras": ((diagnoses, "version_of", lambda name: "" if name == "jax" else "1"), "missing", "one of jax"),
+    "settings": ((diagnoses, "SLOW_MODES", ("FAST_COMPILE",)), "slow", "mode=FAST_COMPILE is for finding faults"),
     "threads": ((os, "getloadavg", lambda: (1e4, 0.0, 0.0)), "slow", "the machine is busy (load 10000.0)"),
     "cache": ((diagnoses.pytensor.config, "numba__cache", False), "slow", "take numba__cache=False out"),
     "products": ((probes, "product_rate", lambda: 1e9), "slow", "a BLAS library should do ten times this"),
@@ -910,7 +910,7 @@ def test_doctor_advises_mkl_only_where_it_is_not_used(healthy, run, monkeypatch)
 def configured(monkeypatch, **flags):
     """Let PyTensor have flags that cannot be changed any more."""
     known = dict(mode="Mode", floatX="float64", numba__cache=True)
-    monkeypatch.setattr(checks, "pytensor", SimpleNamespace(config=SimpleNamespace(**known | flags)))
+    monkeypatch.setattr(diagnoses, "pytensor", SimpleNamespace(config=SimpleNamespace(**known | flags)))
 
 
 def test_doctor_finds_a_cache_that_cannot_be_written(healthy, run, monkeypatch, place):
@@ -927,7 +927,7 @@ def test_doctor_counts_the_cache(healthy, run, monkeypatch, place):
     (place / "cache" / "numba" / "a.nbi").write_bytes(bytes(2_000_000))
     found, _ = verdict(run, "cache")
     assert found["found"].endswith("cache, 2 MB in 1 files")
-    monkeypatch.setattr(checks, "LARGE_CACHE", 1e6)
+    monkeypatch.setattr(diagnoses, "LARGE_CACHE", 1e6)
     assert verdict(run, "cache")[0]["advice"] == "it may be removed at any time"
     monkeypatch.setattr(os, "lstat", lambda path: (_ for _ in ()).throw(FileNotFoundError))
     assert verdict(run, "cache")[0]["found"].endswith("0 MB in 1 files")
