@@ -120,9 +120,9 @@ OF_THE_COPY = """
 import numpy as np, pytensor, downhill2, test_imports
 w = pytensor.shared(np.array([3.0, -2.0]), name="w")
 downhill2.minimize((w**2).sum(), None, algo="rms", learning_rate=0.1, max_updates=100, validate_every=None)
-test_imports.test_an_algorithm_file_imports_only_the_house_and_other_algorithms("algorithms.rms")
+test_imports.test_a_room_imports_what_the_table_allows("algorithms.rms")
 test_imports.test_an_algorithm_is_short("algorithms.rms")
-test_imports.test_imports_have_no_cycle()
+test_imports.test_imports_have_no_circle()
 print(downhill2.__file__, downhill2.RMS.__name__, *downhill2.list_algorithms()["rms"].state, abs(w.get_value()) < 0.1)
 """
 
