@@ -108,7 +108,7 @@ def test_integers_of_any_library_become_ints(value):
             "a must begin with the home of a user who exists, got '~no",
         ),
     ],
-    ids=lambda value: checks.shown(value)[:30],
+    ids=lambda value: value.__name__ if callable(value) else checks.shown(value)[:30],
 )
 def test_what_is_refused_is_shown(check, value, kind, message):
     with pytest.raises(kind) as caught:
