@@ -19,7 +19,7 @@ DATA = (
     *("data.streams", "data.supply", "dataset"),
 )
 GROUND = ("checks", "climate", "config", "extras", "symbolic", "compiling", "running", "data", "dataset")
-NEIGHBOURS = {"running.functions": ("compiling", "config"), "dataset": ("data",)}
+NEIGHBOURS = {"running.functions": ("compiling", "config"), "running.formats": ("extras",), "dataset": ("data",)}
 LOOP = (
     *("running.signals", "running.saving", "running.plateau", "running.stopping"),
     *("running.records", "running.loop"),
