@@ -349,7 +349,7 @@ def test_a_model_that_returns_something_else_is_refused_before_compiling(digits,
     [
         ({"kind": "clusterer"}, ValueError, "kind must be 'classifier' or 'regressor', got 'clusterer'"),
         ({"model": "mlp"}, TypeError, "model must be a function of n_features, n_outputs and rng, got 'mlp'"),
-        ({"validation_fraction": 1}, ValueError, "validation_fraction must be at least 0 and below 1, got 1"),
+        ({"validation_fraction": 1}, ValueError, r"validation_fraction must be in \[0, 1\), got 1"),
         ({"validation_fraction": "some"}, TypeError, "validation_fraction must be a number, got 'some'"),
         ({"rng": 3}, TypeError, "rng is no setting of Estimator; give random_state"),
         ({"algo": "adm"}, ValueError, "unknown algorithm 'adm'; did you mean 'adam'"),
