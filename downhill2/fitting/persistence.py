@@ -99,7 +99,7 @@ class Persistent:
         return snapshot.apply(tensors, meta)
 
     def _snapshot(self) -> Snapshot:
-        self.fit.updates()  # makes the state that is not there yet
+        self.fit.changed()  # makes the state that is not there yet
         return Snapshot(self.fit)
 
 
