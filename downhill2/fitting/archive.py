@@ -147,7 +147,7 @@ class Archive:
         before = [p.get_value() for p in params]
         self._snapshot.apply_params(tensors, meta)
         try:
-            self._fit.updates()  # makes the state, which may start at the parameters
+            self._fit.changed()  # makes the state, which may start at the parameters
             self._journal.open(directory.history)
             # at once, so that a kill at any moment leaves either run with the history that belongs to it
             self._write(directory, Progress())
@@ -158,7 +158,7 @@ class Archive:
 
     def _go_on(self, directory: Directory, tensors: Tensors, meta: dict[str, Any]) -> None:
         """Set everything to what a checkpoint says; nothing, if something of it does not fit."""
-        self._fit.updates()  # makes the state that is to be compared and set
+        self._fit.changed()  # makes the state that is to be compared and set
         self._snapshot.check(tensors, meta)
         progress = _progress(meta)
         result = self._result(directory, progress)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -60,6 +60,7 @@ class Fit:
         self._packs: dict[tuple[Variable, ...], Any] = {}
         self._apart: dict[Variable, Variable] = {}  # generators, and the copies that evaluations draw from
         self._optional: set[str] | None = None
+        self._changed: tuple[tuple[Any, ...], Set[Variable]] = (), frozenset()
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         """Raise TypeError: `opt.fit(train)` is how other packages begin a run."""
@@ -68,7 +69,15 @@ class Fit:
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy of the optimizer, or a pickle, has: nothing compiled, and no display."""
         self.settle()
-        return {**vars(self), "_functions": {}, "_packs": {}, "_apart": {}, "_optional": None, "busy": nullcontext}
+        return {
+            **vars(self),
+            "_functions": {},
+            "_packs": {},
+            "_apart": {},
+            "_changed": ((), frozenset()),
+            "_optional": None,
+            "busy": nullcontext,
+        }
 
     # -- expressions
 
@@ -77,6 +86,20 @@ class Fit:
         layout = layout or self.layout
         new = pipeline.update(self.rule, self.source().measured, layout, gate)
         return new | Accumulate(self.rule.context).emptied(self.moving) if self.accumulates else new
+
+    def changed(self) -> Set[Variable]:
+        """Return the variables that updates change under the present hyperparameters; makes the state among them.
+
+        To resume asks for it three times, and a large model takes seconds for its updates.
+        """
+        key = self._known()
+        if self._changed[0] != key:
+            found = self.updates().keys()
+            self._changed = self._known(), found
+        return self._changed[1]
+
+    def _known(self) -> tuple[Any, ...]:
+        return (*self.rule.hyper.structure(), *self.rule.context.store.variables.values())
 
     @uncollected()
     def alone(self) -> dict[Variable, Variable]:

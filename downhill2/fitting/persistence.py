@@ -110,7 +110,7 @@ class Persistent:
         return snapshot.apply(tensors, meta)
 
     def _snapshot(self) -> Snapshot:
-        self.fit.updates()  # makes the state that is not there yet
+        self.fit.changed()  # makes the state that is not there yet
         snapshot = Snapshot(self.fit)
         snapshot.warn()
         return snapshot

@@ -140,10 +140,10 @@ class Snapshot:
             if any(n.startswith("state.") for n in found - self.variables().keys()):
                 # of what was on for a while and now is off; a half is in the range of each
                 hyper.set_numbers({n: 0.5 for n in hyper.optional if not hyper.present(n)})
-                self._fit.updates()
+                self._fit.changed()
                 store.discard(n for n in store.variables.keys() - before if f"state.{n}" not in found)
             hyper.set_numbers(numbers)
-            return {*store.variables.values()} - self._fit.updates().keys()
+            return {*store.variables.values()} - self._fit.changed()
         finally:
             hyper.set_numbers(now)
 
