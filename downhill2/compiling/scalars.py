@@ -21,11 +21,11 @@ FLOATING = {
     "Reciprocal": "{T}(1) / {0}",
     "Sqrt": "math.sqrt({0})",
     "Exp": "math.exp({0})",
-    "Exp2": "{T}(2) ** {0}",
+    "Exp2": "math.exp2({0})",
     "Expm1": "math.expm1({0})",
     "Log": "math.log({0})",
     "Log1p": "math.log1p({0})",
-    "Log2": "math.log({0}) * {T}(1.4426950408889634)",
+    "Log2": "math.log2({0})",
     "Log10": "math.log10({0})",
     "Sin": "math.sin({0})",
     "Cos": "math.cos({0})",
@@ -54,7 +54,7 @@ FLOATING = {
     "Softplus": "math.exp({0}) if {0} < -37 else math.log1p(math.exp({0})) if {0} < 18"
     " else {0} + math.exp(-{0}) if {0} < 33.3 else {0}",
     "Log1mexp": "math.log1p(-math.exp({0})) if {0} < -0.6931471805599453 else math.log(-math.expm1({0}))",
-    "Sign": "select({0} > {T}(0), {T}(1), select({0} < {T}(0), {T}(-1), {0}))",
+    "Sign": "select({0} > {T}(0), {T}(1), select({0} < {T}(0), {T}(-1), abs({0})))",
     "Maximum": "select(({0} >= {1}) | ({0} != {0}), {0}, {1})",
     "Minimum": "select(({0} <= {1}) | ({0} != {0}), {0}, {1})",
 }
