@@ -1,0 +1,157 @@
+"""Elementary functions written to LLVM without branches or calls, so that loops of them become vector code.
+
+Each is within 2 units in the last place unless it says otherwise, over the whole range, and right for signed zeros,
+denormal numbers, infinities and NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from .coefficients import BASE_2, BASE_10, BASE_E, EXP, EXP_2, LOG, LOG2_E, LOG_2, Base
+from .private import intrinsic
+from .reals import Bits, Real, polynomial
+
+FUNCTIONS: dict[str, Any] = {}
+"""What generated source calls, by name."""
+
+
+def function(formula: Callable[..., Real]) -> Callable[..., Real]:
+    """Make what generated source can call from a formula of one number or two."""
+
+    def called(*kinds: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return formula(*(Real(builder, arg) for arg in args)).value
+
+        return kinds[0](*kinds), generate
+
+    # Numba counts the parameters of an intrinsic
+    made = (lambda typing, x: called(x)) if formula.__code__.co_argcount == 1 else (lambda typing, x, y: called(x, y))
+    FUNCTIONS[formula.__name__] = intrinsic(made)
+    return formula
+
+
+def _nearest(x: Real, factor: float = 1.0) -> tuple[Bits, Real]:
+    """Return the next integer to ``x * factor``, twice."""
+    # the sum's last bits are the integer
+    magic = 1.5 * 2.0**x.encoding.fraction
+    shifted = x.times_plus(factor, magic)
+    return shifted.bits() - x.encoding.bits_of(magic), shifted - magic
+
+
+def _octaves(x: Real) -> tuple[Bits, Real, Real]:
+    """Return the next integer to ``x / log(2)``, what that leaves of `x`, and what rounding took from that."""
+    exponent, whole = _nearest(x, LOG2_E)
+    first, second = LOG_2[x.single]
+    exact, less = whole.times_plus(-first, x), whole * second
+    r = exact - less
+    return exponent, r, (exact - r) - less
+
+
+def _scaled(y: Real, exponent: Bits) -> Real:
+    """Return ``y * 2**exponent`` by two factors, either of which a normal number holds."""
+    bias = y.encoding.bias
+    both = exponent + 2 * bias
+    half = both >> 1
+    return y * (half << y.encoding.fraction).real() * ((both - half) << y.encoding.fraction).real()
+
+
+def _below_one(r: Real, lost: Real) -> Real:
+    """Return ``exp(r + lost) - 1`` for small `r`."""
+    return (r * r).times_plus(polynomial(r, EXP[r.single]), lost) + r
+
+
+@function
+def exp(x: Real) -> Real:
+    """Return the exponential function."""
+    x = x.clipped(-104, 89) if x.single else x.clipped(-746, 710)
+    exponent, *rest = _octaves(x)
+    return _scaled(1 + _below_one(*rest), exponent)
+
+
+@function
+def exp2(x: Real) -> Real:
+    """Return the power of two, exactly for integers."""
+    x = x.clipped(-151, 129) if x.single else x.clipped(-1076, 1025)
+    exponent, whole = _nearest(x)
+    t = x - whole
+    return _scaled(1 + t * polynomial(t, EXP_2[x.single]), exponent)
+
+
+@function
+def expm1(x: Real) -> Real:
+    """Return ``exp(x) - 1``, precisely for small `x`."""
+    clipped = x.clipped(-18, 89) if x.single else x.clipped(-40, 710)
+    exponent, *rest = _octaves(clipped)
+    # half of what is wanted, as 2^1024 is too large
+    half = ((exponent + (x.encoding.bias - 1)) << x.encoding.fraction).real()
+    result = 2 * _below_one(*rest).times_plus(half, half - 0.5)
+    return result.where(abs(x) > 2.0**-60, x)
+
+
+def _logarithm(x: Real, base: Base, carry: Real | None = None) -> Real:
+    """Return the logarithm of ``x + carry``, where `carry` is what rounding took from `x`.
+
+    With x = 2^k m and f = m - 1, the logarithm of m is f - (f^2 / 2 - s (f^2 / 2 + R)), s = f / (2 + f).
+    """
+    k, m = _mantissa(x)
+    f = m - 1
+    s = f / (f + 2)
+    z = s * s
+    square = 0.5 * (f * f)
+    head = (f - square).head()
+    tail = ((f - head) - square) + s * (square + z * polynomial(z, LOG[x.single]))
+    if carry is not None:
+        tail = tail + carry / x
+    (unit, unit_tail), (octave, octave_tail) = base[x.single]
+    octaves, part = k * octave, head * unit
+    result = octaves + part
+    rest = ((octaves - result) + part) + tail * unit
+    if unit_tail:
+        rest = rest + (tail + head) * unit_tail
+    if octave_tail:
+        rest = rest + k * octave_tail
+    result = (result + rest).where(x < math.inf, x)
+    return result.where(x > 0, x.constant(-math.inf).where(x.equals(0), math.nan))
+
+
+def _mantissa(x: Real) -> tuple[Real, Real]:
+    """Return k and m, where ``x == 2**k * m`` and m lies between the roots of 1/2 and of 2."""
+    encoding = x.encoding
+    least, raised = 2.0 ** (1 - encoding.bias), encoding.fraction + 1
+    denormal = x < least
+    bits = (x * 2.0**raised).where(denormal, x).bits()
+    root = encoding.bits_of(math.sqrt(0.5))
+    bits = bits + (encoding.bits_of(1) - root)
+    magic = 1.5 * 2.0**encoding.fraction
+    k = ((bits >> encoding.fraction) + encoding.bits_of(magic)).real() - (magic + encoding.bias)
+    k = k - x.constant(raised).where(denormal, 0)
+    return k, ((bits & (2**encoding.fraction - 1)) + root).real()
+
+
+@function
+def log(x: Real) -> Real:
+    """Return the natural logarithm."""
+    return _logarithm(x, BASE_E)
+
+
+@function
+def log2(x: Real) -> Real:
+    """Return the logarithm to base 2, exactly for its powers."""
+    return _logarithm(x, BASE_2)
+
+
+@function
+def log10(x: Real) -> Real:
+    """Return the logarithm to base 10, exactly for its powers."""
+    return _logarithm(x, BASE_10)
+
+
+@function
+def log1p(x: Real) -> Real:
+    """Return ``log(1 + x)``, precisely for small `x`."""
+    whole = 1 + x
+    carry = (1 - (whole - x)).where(x > 1, x - (whole - 1))
+    return _logarithm(whole, BASE_E, carry).signed_as(x)
