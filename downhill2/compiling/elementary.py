@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from .coefficients import BASE_2, BASE_10, BASE_E, EXP, EXP_2, LOG, LOG2_E, LOG_2, Base
+from .coefficients import BASE_2, BASE_10, BASE_E, EXP, EXP_2, LOG, LOG2_E, LOG_2, LOG_FAR, TANH, Base
 from .private import intrinsic
 from .reals import Bits, Real, polynomial
 
@@ -155,3 +155,40 @@ def log1p(x: Real) -> Real:
     whole = 1 + x
     carry = (1 - (whole - x)).where(x > 1, x - (whole - 1))
     return _logarithm(whole, BASE_E, carry).signed_as(x)
+
+
+@function
+def tanh(x: Real) -> Real:
+    """Return the hyperbolic tangent."""
+    size, z = abs(x), x * x
+    far = 1 - 2 / (exp(2 * size.clipped(0, 10 if x.single else 22)) + 1)
+    near = (x * z).times_plus(polynomial(z, TANH[x.single]), x)
+    return near.where(size < 0.625, far).signed_as(x)
+
+
+@function
+def sigmoid(x: Real) -> Real:
+    """Return ``1 / (1 + exp(-x))``."""
+    e = exp(-abs(x))
+    whole = 1 + e
+    result = e.where(x < 0, 1) / whole
+    # what rounding took from the sum
+    lost = e - (whole - 1)
+    return result - result * lost * (1 - result).where(x < 0, result)
+
+
+@function
+def softplus(x: Real) -> Real:
+    """Return ``log(1 + exp(x))``."""
+    e = exp(-abs(x))
+    s = e / (e + 2)
+    z, square = s * s, 0.5 * (e * e)
+    return (e - (square - s * (square + z * polynomial(z, LOG_FAR[x.single])))) + x.where(x > 0, 0)
+
+
+@function
+def log1mexp(x: Real) -> Real:
+    """Return ``log(1 - exp(x))``."""
+    near, less = x > -math.log(2), -exp(x)
+    rest = (-expm1(x)).where(near, 1 + less)
+    return -abs(_logarithm(rest, BASE_E, x.constant(0).where(near, less - (rest - 1))))

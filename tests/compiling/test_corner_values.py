@@ -50,8 +50,13 @@ def tail(x: np.ndarray, by_scipy: np.ndarray) -> np.ndarray:
     return np.vectorize(math.erfc)(x)
 
 
-BETTER = {"Erfc": tail, "GammaLn": log_gamma}
-"""Of functions for which the Python linker calls SciPy, and SciPy is wrong for some numbers."""
+def logistic(x: np.ndarray, by_python: np.ndarray) -> np.ndarray:
+    """Return the function where Python's formula overflows, too."""
+    return np.where(x < -700, np.exp(x), by_python)
+
+
+BETTER = {"Erfc": tail, "GammaLn": log_gamma, "Sigmoid": logistic}
+"""Of functions that are wrong for some numbers where the Python linker computes them."""
 
 
 def corners(dtype: str) -> np.ndarray:
@@ -120,8 +125,6 @@ def assert_near(name: str, found: np.ndarray, wanted: np.ndarray, given: list[np
             same |= np.isfinite(found) & ((found != 0) | (name == "GammaLn")) & (distance <= UNITS)
         if name == "IntDiv" and found.dtype == "int64":
             same |= (given[0] == np.iinfo("int64").min) & (given[1] == -1)  # 2**63 is no int64
-        if name == "Sigmoid" and found.dtype in FLOATS:
-            same |= (found == 0) & (np.abs(wanted) < 4 * np.finfo(found.dtype).tiny)
     wrong = np.flatnonzero(~same)[:3]
     cases = [(*(column[i] for column in given), found[i], wanted[i]) for i in wrong]
     assert not cases, f"{name} of {cases[0][:3]} is {cases[0][3]}, not {cases[0][4]}; also {cases[1:]}"

@@ -27,6 +27,14 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return np.where(x < 0, np.exp(x) / (1 + np.exp(x)), 1 / (1 + np.exp(-x)))
 
 
+def softplus(x: np.ndarray) -> np.ndarray:
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+def log1mexp(x: np.ndarray) -> np.ndarray:
+    return np.where(x < -0.7, np.log1p(-np.exp(x)), np.log(-np.expm1(x)))
+
+
 @dataclass(frozen=True)
 class Case:
     """A function, what it is in higher precision, and by how many units in the last place it may be off."""
@@ -44,10 +52,15 @@ CASES = {
     "log2": Case(pt.log2, np.log2, 0.9),
     "log10": Case(pt.log10, np.log10, 0.8),
     "log1p": Case(pt.log1p, np.log1p, 0.9),
+    "tanh": Case(pt.tanh, np.tanh, 1.5),
+    "sigmoid": Case(pt.sigmoid, sigmoid, 2),
+    "softplus": Case(pt.softplus, softplus, 2),
+    "log1mexp": Case(pt.log1mexp, log1mexp, 2),
 }
 
 EXACT = [
     *(("exp", 0, 1), ("exp2", 2, 4), ("expm1", 0, 0), ("log", 1, 0), ("log2", 0.5, -1), ("log10", 1, 0)),
+    *(("sigmoid", 0, 0.5), ("log1mexp", 0, -np.inf)),
 ]
 """What people rely on: functions, numbers and values."""
 
