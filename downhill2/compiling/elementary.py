@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from .coefficients import BASE_2, BASE_10, BASE_E, EXP, EXP_2, LOG, LOG2_E, LOG_2, LOG_FAR, TANH, Base
+from .coefficients import BASE_2, BASE_10, BASE_E, ERF, ERFC, EXP, EXP_2, LOG, LOG2_E, LOG_2, LOG_FAR, TANH, Base
 from .private import intrinsic
 from .reals import Bits, Real, polynomial
 
@@ -192,3 +192,35 @@ def log1mexp(x: Real) -> Real:
     near, less = x > -math.log(2), -exp(x)
     rest = (-expm1(x)).where(near, 1 + less)
     return -abs(_logarithm(rest, BASE_E, x.constant(0).where(near, less - (rest - 1))))
+
+
+def _erf_near_0(x: Real) -> Real:
+    return x.times_plus(polynomial(x * x, ERF[x.single]), x)
+
+
+def _erfc_from_0(x: Real) -> Real:
+    """Return erfc of a positive number: exp(-x^2) P((x - 3) / (x + 3)) / (1 + 2 x).
+
+    Its form is Shepherd's and Laframboise's (Mathematics of Computation 36, 1981).
+    """
+    head = x.head()
+    exponent, r, lost = _octaves(-(head * head))
+    ratio = polynomial((x - 3) / (x + 3), ERFC[x.single]) / (1 + 2 * x)
+    less = _below_one(r - (x - head) * (x + head), lost)
+    return _scaled(ratio + ratio * less, exponent)
+
+
+@function
+def erf(x: Real) -> Real:
+    """Return the error function."""
+    far = 1 - _erfc_from_0(abs(x).clipped(0, 5 if x.single else 7))
+    return _erf_near_0(x).where(abs(x) < 0.9, far).signed_as(x)
+
+
+@function
+def erfc(x: Real) -> Real:
+    """Return ``1 - erf(x)``, in float64 within 3 units in the last place."""
+    if x.single:
+        return erfc(x.widened()).narrowed()
+    far = _erfc_from_0(abs(x).clipped(0, 28))
+    return (1 - _erf_near_0(x)).where(abs(x) < 0.4, far.where(x > 0, 2 - far))

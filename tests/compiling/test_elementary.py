@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,11 @@ BITS = {"float32": "int32", "float64": "int64"}
 # operations stay as they are written here
 FUSED = fast_mode(Mode("numba", RewriteDatabaseQuery(include=["fusion"])))
 HIGHER = np.finfo(np.longdouble).nmant > 52
+
+
+def by_python(function: Callable[[float], float]) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function of Python's, right within a unit in the last place of float64, for arrays."""
+    return lambda x: np.vectorize(function, otypes=["float64"])(x.astype("float64")).astype(np.longdouble)
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -56,11 +62,15 @@ CASES = {
     "sigmoid": Case(pt.sigmoid, sigmoid, 2),
     "softplus": Case(pt.softplus, softplus, 2),
     "log1mexp": Case(pt.log1mexp, log1mexp, 2),
+    # a unit more than it is, as Python's own are rounded
+    "erf": Case(pt.erf, by_python(math.erf), 2.2),
+    "erfc": Case(pt.erfc, by_python(math.erfc), 4),
 }
 
 EXACT = [
     *(("exp", 0, 1), ("exp2", 2, 4), ("expm1", 0, 0), ("log", 1, 0), ("log2", 0.5, -1), ("log10", 1, 0)),
     *(("sigmoid", 0, 0.5), ("log1mexp", 0, -np.inf)),
+    *(("erf", np.inf, 1), ("erfc", 0, 1)),
 ]
 """What people rely on: functions, numbers and values."""
 
