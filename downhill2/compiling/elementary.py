@@ -10,7 +10,24 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from .coefficients import BASE_2, BASE_10, BASE_E, ERF, ERFC, EXP, EXP_2, LOG, LOG2_E, LOG_2, LOG_FAR, TANH, Base
+from .coefficients import (
+    BASE_2,
+    BASE_10,
+    BASE_E,
+    ERF,
+    ERFC,
+    EXP,
+    EXP_2,
+    LOG,
+    LOG2_E,
+    LOG_2,
+    LOG_FAR,
+    POWER,
+    SINGLE_POWER,
+    TANH,
+    TWO_THIRDS,
+    Base,
+)
 from .private import intrinsic
 from .reals import Bits, Real, polynomial
 
@@ -224,3 +241,69 @@ def erfc(x: Real) -> Real:
         return erfc(x.widened()).narrowed()
     far = _erfc_from_0(abs(x).clipped(0, 28))
     return (1 - _erf_near_0(x)).where(abs(x) < 0.4, far.where(x > 0, 2 - far))
+
+
+def _power(size: Real, y: Real) -> Real:
+    """Return ``size ** y`` of a number that is not negative."""
+    infinite = size.constant(-math.inf).where(size.equals(0), size)
+    ordinary = size.builder.and_(size > 0, size < math.inf)
+    logarithm, tail = _precise_log2(size)
+    head = y.head()
+    product = (head * logarithm).where(ordinary, y * infinite)
+    rest = (y - head) * logarithm + y * tail
+    z = product.clipped(-1080, 1030)
+    exponent, whole = _nearest(z)
+    t = (z - whole) + rest.where(size.builder.and_(ordinary, product.equals(z)), 0)
+    return _scaled(1 + t * polynomial(t, EXP_2[False]), exponent)
+
+
+def _single_power(size: Real, y: Real) -> Real:
+    """Return the same, computed in double precision with as many terms as single precision asks for."""
+    size, y = size.widened(), y.widened()
+    k, m = _mantissa(size)
+    s = (m - 1) / (m + 1)
+    z = s * s
+    logarithm = k + s * (2 + z * polynomial(z, SINGLE_POWER)) * LOG2_E
+    logarithm = size.constant(-math.inf).where(size.equals(0), logarithm.where(size < math.inf, size))
+    z = (y * logarithm).clipped(-200, 200)
+    exponent, whole = _nearest(z)
+    t = z - whole
+    return _scaled(1 + t * polynomial(t, EXP_2[True]), exponent).narrowed()
+
+
+def _precise_log2(x: Real) -> tuple[Real, Real]:
+    """Return the logarithm of a positive number in two parts, some 65 bits of it.
+
+    With s = (m - 1) / (m + 1), log(m) is 2/3 s (3 + s^2 + 3/5 s^4 + ...).
+    """
+    k, m = _mantissa(x)
+    f, inverse = m - 1, 1 / (m + 1)
+    s = f * inverse
+    s_head, above = s.head(), (m + 1).head()
+    s_tail = inverse * ((f - s_head * above) - s_head * (m - (above - 1)))
+    z, z_head = s * s, s_head * s_head
+    more = z * z * polynomial(z, POWER) + s_tail * (s_head + s)
+    sum_head = ((3 + z_head) + more).head()
+    sum_tail = more - ((sum_head - 3) - z_head)
+    product, rest = s_head * sum_head, s_tail * sum_head + sum_tail * s
+    head = (product + rest).head()
+    first, second = TWO_THIRDS
+    large = first * head
+    small = second * head + (rest - (head - product)) * (first + second)
+    whole = ((large + small) + k).head()
+    return whole, small - ((whole - k) - large)
+
+
+@function
+def pow(x: Real, y: Real) -> Real:
+    """Return ``x ** y``."""
+    size, builder = abs(x), x.builder
+    one = builder.or_(y.equals(0), x.equals(1))
+    integer = y.rounded().equals(y)
+    half = 0.5 * y
+    odd = builder.and_(integer, builder.not_(half.rounded().equals(half)))
+    # infinity is an even integer
+    result = x.constant(1).where(size.equals(1), (_single_power if x.single else _power)(size, y))
+    result = result.signed_as(x).where(odd, result)
+    undefined = builder.and_(builder.and_(x < 0, size < math.inf), builder.not_(integer))
+    return x.constant(1).where(one, x.constant(math.nan).where(undefined, result))

@@ -241,7 +241,7 @@ def _power(block: Block, operands: Sequence[Operand], dtype: str) -> str:
     number = block.given(operands[1][0])
     if (number or exponent) == literal(np.dtype(dtype).type(1 / 3), dtype):
         return f"cube_root({x})"
-    return f"power({x}, {exponent})" if number else f"{block.let(x)} ** {block.let(exponent)}"
+    return f"power({x}, {exponent})" if number else f"pow({x}, {exponent})"
 
 
 def _is_nan(block: Block, operands: Sequence[Operand], dtype: str) -> str:
