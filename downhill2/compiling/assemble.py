@@ -13,7 +13,7 @@ import numba
 import numpy as np
 import pytensor
 
-from . import coefficients, elementary, intrinsics, powers, private, reals
+from . import coefficients, elementary, intrinsics, powers, private, reals, trigonometry
 from .parallel import Split
 from .program import Program
 from .source import INDENT, Kernel
@@ -118,6 +118,6 @@ def key_of(*parts: Any) -> str:
 @cache
 def _primitives() -> str:
     """Return the text of the modules that say what the primitives of a source text do."""
-    modules = coefficients, elementary, intrinsics, powers, private, reals
+    modules = coefficients, elementary, intrinsics, powers, private, reals, trigonometry
     files = (Path(str(module.__file__)) for module in modules)
     return "".join(file.read_text(encoding="utf-8") for file in files)

@@ -66,6 +66,10 @@ class Bits:
         """Shift to the right; zeros come in from the left."""
         return Bits(self.builder, self.builder.lshr(self.value, self._operand(places)))
 
+    def has(self, bit: int) -> Any:
+        """Return the truth of whether the bit of this value is set."""
+        return self.builder.icmp_unsigned("!=", (self & bit).value, self._operand(0))
+
     def real(self) -> Real:
         """Return the number that is stored as these bits."""
         [kind] = (kind for kind, encoding in ENCODINGS.items() if encoding.width == self.value.type.width)

@@ -57,6 +57,9 @@ FLOATING = {
     "Minimum": "select(({0} <= {1}) | ({0} != {0}), {0}, {1})",
 }
 
+# In double precision the arguments take more of pi than loops should compute with.
+SINGLE = FLOATING | {"Sin": "sin({0})", "Cos": "cos({0})", "Tan": "tan({0})"}
+
 # Operands are cast to the dtype of the result, which is an integer.
 INTEGER = {
     "Sign": "{T}({0} > {T}(0)) - {T}({0} < {T}(0))",
@@ -196,7 +199,8 @@ def expression(block: Block, op: Any, operands: Sequence[Operand], dtype: str) -
     special = SPECIAL.get(name)
     if special is not None:
         return special(block, operands, dtype)
-    table = BOOLEAN if dtype == "bool" else {**NUMBER, **(FLOATING if dtype in FLOATS else INTEGER)}
+    kinds = {"bool": BOOLEAN, "float32": NUMBER | SINGLE, "float64": NUMBER | FLOATING}
+    table = kinds.get(dtype, NUMBER | INTEGER)
     if name not in table:
         raise Unsupported(f"scalar operation {op} on {dtype}")
     names = [block.let(cast(operand, dtype)) for operand in operands]

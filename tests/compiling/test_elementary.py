@@ -62,6 +62,9 @@ CASES = {
     "sigmoid": Case(pt.sigmoid, sigmoid, 2),
     "softplus": Case(pt.softplus, softplus, 2),
     "log1mexp": Case(pt.log1mexp, log1mexp, 2),
+    "sin": Case(pt.sin, np.sin, 1),
+    "cos": Case(pt.cos, np.cos, 1),
+    "tan": Case(pt.tan, np.tan, 1),
     # a unit more than it is, as Python's own are rounded
     "erf": Case(pt.erf, by_python(math.erf), 2.2),
     "erfc": Case(pt.erfc, by_python(math.erfc), 4),
@@ -142,6 +145,22 @@ def test_an_element_is_the_same_whatever_stands_beside_it(functions: Functions) 
     for length in range(1, 71):
         for part, all_of_it in zip(functions.function(x[:length].copy()), whole, strict=True):
             np.testing.assert_array_equal(part, all_of_it[:length])
+
+
+def test_powers_are_right_for_all_pairs_of_numbers(functions: Functions) -> None:
+    dtype, rng = functions.dtype, np.random.default_rng(5)
+    special = np.array([0, 1, 2, 3, 0.5, 2.5, 7, 2**24 + 1, 1e30, np.inf, np.nan, np.finfo(dtype).smallest_subnormal])
+    some = np.concatenate([special, -special, functions.x[::700]]).astype(dtype)
+    base, exponent = (grid.ravel() for grid in np.meshgrid(some, some))
+    near = [np.exp(rng.uniform(-4, 4, 4000) * spread).astype(dtype) for spread in (1e-3, 0.1, 1, 5, 20)]
+    large = [(rng.normal(size=4000) * size).astype(dtype) for size in (3e5, 1000, 100, 30, 3)]
+    x, y = np.concatenate([base, *near]), np.concatenate([exponent, *large])
+    a, b = pt.vector("a", dtype=dtype), pt.vector("b", dtype=dtype)
+    with pytensor.config.change_flags(numba__cache=False):
+        found = compiled([a, b], a**b, FUSED)(x, y)
+    with np.errstate(all="ignore"):
+        exact = x.astype(np.longdouble) ** y.astype(np.longdouble)
+    assert_within(found, exact, 1.5)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
