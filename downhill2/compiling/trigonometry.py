@@ -19,7 +19,6 @@ KEPT = 27
 """Bits behind the point of a table's first part: an integer of 24 bits times one below 4 is exact in double."""
 
 
-@cache
 def _two_over_pi(bits: int) -> int:
     """Return ``2**bits * 2 / pi`` (Machin's formula for pi)."""
     unit = 1 << (bits + 32)
@@ -38,10 +37,10 @@ def _two_over_pi(bits: int) -> int:
 def _turns() -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return ``2**(e - 150) * 2 / pi`` modulo 4 in two parts, for each stored exponent e."""
     bits = 256
+    digits = _two_over_pi(bits + 255)
     first, second = [], []
     for exponent in range(255):
-        quarter = _two_over_pi(bits + exponent) >> 150
-        quarter &= (4 << bits) - 1
+        quarter = digits >> (255 - exponent + 150) & ((4 << bits) - 1)
         head = quarter >> (bits - KEPT) << (bits - KEPT)
         first.append(math.ldexp(head >> (bits - KEPT), -KEPT))
         second.append((quarter - head) / (1 << bits))
