@@ -13,7 +13,7 @@ import numba
 import numpy as np
 import pytensor
 
-from . import intrinsics, powers, private
+from . import coefficients, elementary, intrinsics, powers, private, reals, trigonometry
 from .parallel import Split
 from .program import Program
 from .source import INDENT, Kernel
@@ -38,7 +38,7 @@ def assemble(program: Program) -> Any:
     objects = program.write()
     scope = {"math": math, "__name__": __name__, **TYPES, **program.scope}
     scope.update({name: getattr(intrinsics, name) for name in intrinsics.PLAIN})
-    scope.update(cube_root=powers.cube_root, power=powers.power)
+    scope.update(elementary.FUNCTIONS, cube_root=powers.cube_root, power=powers.power)
     keys = list(program.keys)
     lines = [INDENT + line for line in _statements(program, objects, scope, keys)]
     if objects:
@@ -118,5 +118,6 @@ def key_of(*parts: Any) -> str:
 @cache
 def _primitives() -> str:
     """Return the text of the modules that say what the primitives of a source text do."""
-    files = (Path(str(module.__file__)) for module in (intrinsics, powers, private))
+    modules = coefficients, elementary, intrinsics, powers, private, reals, trigonometry
+    files = (Path(str(module.__file__)) for module in modules)
     return "".join(file.read_text(encoding="utf-8") for file in files)

@@ -286,12 +286,12 @@ def _softmax_row(kernel: Kernel, logarithm: bool, length: Dim, element: Any, tar
         kernel.put(f"{largest} = select(({x} > {largest}) | ({x} != {x}), {x}, {largest})")
     kernel.put(f"{total} = {dtype}(0)")
     with kernel.loops([length]) as [i]:
-        power = kernel.let(f"math.exp({element(i)} - {largest})")
+        power = kernel.let(f"exp({element(i)} - {largest})")
         if not logarithm:
             kernel.put(f"{target(i)} = {power}")
         kernel.put(f"{total} = {total} + {power}")
     if logarithm:
-        total = kernel.let(f"math.log({total})")
+        total = kernel.let(f"log({total})")
     with kernel.loops([length]) as [i]:
         result = f"({element(i)} - {largest}) - {total}" if logarithm else f"{target(i)} / {total}"
         kernel.put(f"{target(i)} = {result}")

@@ -23,8 +23,12 @@ from pytensor.link.numba.cache import compile_numba_function_src
 
 from .numba_passes import Pipeline
 
-FAST = {"arcp", "contract", "afn", "reassoc", "nsz"}
-"""What LLVM may do to floating-point arithmetic: what PyTensor's kernels allow; NaN and infinity keep their meaning."""
+FAST = {"contract", "afn", "reassoc", "nsz"}
+"""What LLVM may do to floating-point arithmetic: NaN and infinity keep their meaning.
+
+PyTensor's kernels allow "arcp" too. With it, division by a number becomes a product with its reciprocal: 49 / 49 is
+0.9999999999999999, and 1e-320 / 1e-320 is infinite.
+"""
 
 intrinsic: Callable[[Callable[..., Any]], Any] = numba.extending.intrinsic
 
