@@ -90,6 +90,8 @@ ERFC = {
 # sin(pi / 2 f) / f and cos(pi / 2 f) in f^2, for |f| <= 1 / 2, as single precision needs them
 SIN = (1.570796326787405, -0.645964096036297, 0.07969258009324977, -0.004681246760986833, 0.00015816212275891875)
 COS = (1.0, -1.2337005427802228, 0.25366922759189864, -0.020860157904408722, 0.0009037145543340891)
+# 2 / pi, 26 bits in front of the point and 320 behind it
+TWO_OVER_PI = 0x28BE60DB9391054A7F09D5F47D4D377036D8A5664F10E4107F9458EAF7AEF1586DC91B8E909374B801924BB
 Base = dict[bool, tuple[tuple[float, float], tuple[float, float]]]
 # of 1 / log(base) and log(2) / log(base), each in two parts as `LOG_2` is
 BASE_E: Base = {single: ((1.0, 0.0), LOG_2[single]) for single in (True, False)}

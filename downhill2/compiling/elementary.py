@@ -50,7 +50,7 @@ def function(formula: Callable[..., Real]) -> Callable[..., Real]:
     return formula
 
 
-def nearest(x: Real, factor: float = 1.0) -> tuple[Bits, Real]:
+def _nearest(x: Real, factor: float = 1.0) -> tuple[Bits, Real]:
     """Return the next integer to ``x * factor``, twice."""
     # the sum's last bits are the integer
     magic = 1.5 * 2.0**x.encoding.fraction
@@ -60,7 +60,7 @@ def nearest(x: Real, factor: float = 1.0) -> tuple[Bits, Real]:
 
 def _octaves(x: Real) -> tuple[Bits, Real, Real]:
     """Return the next integer to ``x / log(2)``, what that leaves of `x`, and what rounding took from that."""
-    exponent, whole = nearest(x, LOG2_E)
+    exponent, whole = _nearest(x, LOG2_E)
     first, second = LOG_2[x.single]
     exact, less = whole.times_plus(-first, x), whole * second
     r = exact - less
@@ -92,7 +92,7 @@ def exp(x: Real) -> Real:
 def exp2(x: Real) -> Real:
     """Return the power of two, exactly for integers."""
     x = x.clipped(-151, 129) if x.single else x.clipped(-1076, 1025)
-    exponent, whole = nearest(x)
+    exponent, whole = _nearest(x)
     t = x - whole
     return _scaled(1 + t * polynomial(t, EXP_2[x.single]), exponent)
 
@@ -252,7 +252,7 @@ def _power(size: Real, y: Real) -> Real:
     product = (head * logarithm).where(ordinary, y * infinite)
     rest = (y - head) * logarithm + y * tail
     z = product.clipped(-1080, 1030)
-    exponent, whole = nearest(z)
+    exponent, whole = _nearest(z)
     t = (z - whole) + rest.where(size.builder.and_(ordinary, product.equals(z)), 0)
     return _scaled(1 + t * polynomial(t, EXP_2[False]), exponent)
 
@@ -266,7 +266,7 @@ def _single_power(size: Real, y: Real) -> Real:
     logarithm = k + s * (2 + z * polynomial(z, SINGLE_POWER)) * LOG2_E
     logarithm = size.constant(-math.inf).where(size.equals(0), logarithm.where(size < math.inf, size))
     z = (y * logarithm).clipped(-200, 200)
-    exponent, whole = nearest(z)
+    exponent, whole = _nearest(z)
     t = z - whole
     return _scaled(1 + t * polynomial(t, EXP_2[True]), exponent).narrowed()
 

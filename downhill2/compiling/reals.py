@@ -59,12 +59,27 @@ class Bits:
     def __and__(self, other: Any) -> Bits:
         return Bits(self.builder, self.builder.and_(self.value, self._operand(other)))
 
-    def __lshift__(self, places: int) -> Bits:
+    def __mul__(self, other: Any) -> Bits:
+        return Bits(self.builder, self.builder.mul(self.value, self._operand(other)))
+
+    def __lshift__(self, places: int | Bits) -> Bits:
         return Bits(self.builder, self.builder.shl(self.value, self._operand(places)))
 
-    def __rshift__(self, places: int) -> Bits:
+    def __rshift__(self, places: int | Bits) -> Bits:
         """Shift to the right; zeros come in from the left."""
         return Bits(self.builder, self.builder.lshr(self.value, self._operand(places)))
+
+    def constant(self, number: int) -> Bits:
+        """Return a constant of this width."""
+        return Bits(self.builder, self._operand(number))
+
+    def where(self, condition: Any, other: Bits) -> Bits:
+        """Return this value where a condition holds, else another one; without a branch."""
+        return Bits(self.builder, self.builder.select(condition, self.value, other.value))
+
+    def number(self) -> Real:
+        """Return the number that a value of 64 bits is, if their first is its sign."""
+        return Real(self.builder, self.builder.sitofp(self.value, ir.DoubleType()))
 
     def has(self, bit: int) -> Any:
         """Return the truth of whether the bit of this value is set."""

@@ -3,71 +3,47 @@
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Any
 
 from llvmlite import ir
 
-from .coefficients import COS, SIN
-from .elementary import function, nearest
+from .coefficients import COS, SIN, TWO_OVER_PI
+from .elementary import function
 from .reals import Bits, Real, polynomial
 
 FRACTION = 23
 """Bits of the fraction in single precision."""
 
-KEPT = 27
-"""Bits behind the point of a table's first part: an integer of 24 bits times one below 4 is exact in double."""
+LEAST = 2.0**-13
+"""Numbers below are their own sine and tangent, and have a cosine of 1."""
 
 
-def _two_over_pi(bits: int) -> int:
-    """Return ``2**bits * 2 / pi`` (Machin's formula for pi)."""
-    unit = 1 << (bits + 32)
-
-    def arccot(n: int) -> int:
-        term, total, k = unit // n, 0, 1
-        while term:
-            total += term // k if k % 4 == 1 else -(term // k)
-            term, k = term // (n * n), k + 2
-        return total
-
-    return (unit << (bits + 1)) // (16 * arccot(5) - 4 * arccot(239))
-
-
-@cache
-def _turns() -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return ``2**(e - 150) * 2 / pi`` modulo 4 in two parts, for each stored exponent e."""
-    bits = 256
-    digits = _two_over_pi(bits + 255)
-    first, second = [], []
-    for exponent in range(255):
-        quarter = digits >> (255 - exponent + 150) & ((4 << bits) - 1)
-        head = quarter >> (bits - KEPT) << (bits - KEPT)
-        first.append(math.ldexp(head >> (bits - KEPT), -KEPT))
-        second.append((quarter - head) / (1 << bits))
-    # of infinity and NaN there is no sine
-    return (*first, math.nan), (*second, math.nan)
-
-
-def _looked_up(index: Bits, name: str, values: tuple[float, ...]) -> Real:
-    """Return the number that a table of the module has at an index."""
-    builder = index.builder
-    kind = ir.ArrayType(ir.DoubleType(), len(values))
-    table = builder.module.globals.get(name)
-    if table is None:
-        table = ir.GlobalVariable(builder.module, kind, name)
-        table.initializer, table.linkage, table.global_constant = ir.Constant(kind, list(values)), "internal", True
-    wide = builder.zext(index.value, ir.IntType(64))
-    return Real(builder, builder.load(builder.gep(table, [ir.Constant(ir.IntType(64), 0), wide])))
+def _window(start: Bits) -> tuple[Bits, Bits]:
+    """Return 128 bits of the number 2 / pi, in two halves, from a place on that is below 192."""
+    words = [start.constant(TWO_OVER_PI >> (320 - 64 * k) & (2**64 - 1)) for k in range(6)]
+    for distance, bit in ((2, 128), (1, 64)):
+        moved = start.has(bit)
+        words = [far.where(moved, near) for near, far in zip(words, words[distance:], strict=False)]
+    places = start & 63
+    # shifting by 64 is undefined
+    left = start.constant(63) - places
+    first, second, third = words
+    return (first << places) + (second >> 1 >> left), (second << places) + (third >> 1 >> left)
 
 
 def _quarters(x: Real) -> tuple[Bits, Real, Real]:
-    """Return how many quarter turns `x` is, to the nearest, and the sine and the cosine of the rest."""
-    bits = abs(x).bits()
-    first, second = (_looked_up(bits >> FRACTION, f"downhill2_turns_{i}", part) for i, part in enumerate(_turns()))
-    digits = ((bits & (2**FRACTION - 1)) + x.encoding.bits_of(2.0**FRACTION)).real().widened()
-    large, small = digits * first, digits * second
-    count, whole = nearest(large + small)
-    rest = (large - whole) + small
+    """Return how many quarter turns `x` is, to the nearest, and the sine and the cosine of the rest.
+
+    The number x = d 2^(e - 150) with an integer d is d times as many as 2^(e - 150) 2 / pi. Of those only the rest of a
+    division by 4 matters, in 64 bits, two of them in front of the point.
+    """
+    bits = Bits(x.builder, x.builder.zext(abs(x).bits().value, ir.IntType(64)))
+    digits = (bits & (2**FRACTION - 1)) + 2**FRACTION
+    high, low = _window((bits >> FRACTION) - x.encoding.bits_of(LEAST) // 2**FRACTION & 255)
+    quarters = digits * high + (digits * (low >> 32) >> 32)
+    count = (quarters + 2**61) >> 62
+    rest = (quarters - (count << 62)).number() * 2.0**-62
+    rest = rest.where(abs(x) < math.inf, math.nan)
     z = rest * rest
     return count, rest * polynomial(z, SIN), polynomial(z, COS)
 
@@ -81,14 +57,15 @@ def sin(x: Real) -> Real:
     """Return the sine."""
     count, sine, cosine = _quarters(x)
     result = _negative_if(count.has(2), cosine.where(count.has(1), sine)).narrowed()
-    return x.where(abs(x) < 2.0**-13, _negative_if(x < 0, result))
+    return x.where(abs(x) < LEAST, _negative_if(x < 0, result))
 
 
 @function
 def cos(x: Real) -> Real:
     """Return the cosine."""
     count, sine, cosine = _quarters(x)
-    return _negative_if((count + 1).has(2), sine.where(count.has(1), cosine)).narrowed()
+    result = _negative_if((count + 1).has(2), sine.where(count.has(1), cosine)).narrowed()
+    return x.constant(1).where(abs(x) < LEAST, result)
 
 
 @function
@@ -97,4 +74,4 @@ def tan(x: Real) -> Real:
     count, sine, cosine = _quarters(x)
     odd = count.has(1)
     result = ((-cosine).where(odd, sine) / sine.where(odd, cosine)).narrowed()
-    return x.where(abs(x) < 2.0**-13, _negative_if(x < 0, result))
+    return x.where(abs(x) < LEAST, _negative_if(x < 0, result))

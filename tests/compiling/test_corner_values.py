@@ -130,7 +130,7 @@ def assert_near(name: str, found: np.ndarray, wanted: np.ndarray, given: list[np
     assert not cases, f"{name} of {cases[0][:3]} is {cases[0][3]}, not {cases[0][4]}; also {cases[1:]}"
 
 
-@pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "int32", "int64", "uint64", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", "int64", "uint64", "float32", "float64"])
 def test_every_scalar_function_is_right_at_corner_values(dtype: str) -> None:
     values = operands(dtype)
     inputs = [pt.vector(name, dtype=dtype) for name in "xyz"]

@@ -157,10 +157,16 @@ def test_powers_are_right_for_all_pairs_of_numbers(functions: Functions) -> None
     x, y = np.concatenate([base, *near]), np.concatenate([exponent, *large])
     a, b = pt.vector("a", dtype=dtype), pt.vector("b", dtype=dtype)
     with pytensor.config.change_flags(numba__cache=False):
-        found = compiled([a, b], a**b, FUSED)(x, y)
+        f = compiled([a, b], a**b, FUSED)
+        found = f(x, y)
     with np.errstate(all="ignore"):
         exact = x.astype(np.longdouble) ** y.astype(np.longdouble)
     assert_within(found, exact, 1.5)
+    integers, exponents = (grid.ravel() for grid in np.meshgrid(np.arange(1, 101), np.arange(12)))
+    exact = integers.astype(np.longdouble) ** exponents
+    held = exact.astype(dtype) == exact
+    found = f(integers.astype(dtype), exponents.astype(dtype))
+    np.testing.assert_array_equal(found[held], exact[held].astype(dtype))
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
