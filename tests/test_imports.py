@@ -39,7 +39,7 @@ ROOMS = {
     "dataset": ("data",),
     "base": ("optimizer",),
     **dict.fromkeys(("first_order", "adaptive"), ("algorithms",)),
-    "cli": (*GROUND, "", "catalogue", "compiling", "keeping", "reporting", "stepping", "symbolic"),
+    "cli": (*GROUND, "", "catalogue", "compiling", "keeping", "loop", "reporting", "stepping", "symbolic"),
     "__main__": ("cli",),
 }
 """What each room may import besides itself. The facade, whose name is empty, may import all but the command line."""

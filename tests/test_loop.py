@@ -8,6 +8,7 @@ import math
 import signal
 import sys
 import threading
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from downhill2.loop import signals
 from downhill2.loop.run import Limits, Progress, Record, Run
+from downhill2.loop.work import MEMBERS, changed
 
 
 class NonFinite(ArithmeticError):
@@ -33,6 +35,7 @@ class World:
         self.bad, self.stretch, self.limits = bad, stretch, limits
         self.x = self.position = 0
         self.kept, self.records, self.validated = None, [], []
+        self.every = self.recorded = None
         self.now = 0.0
         self.report = self.records.append
 
@@ -59,33 +62,41 @@ class World:
     def fault(self, progress):
         raise NonFinite(f"update {self.x + 1}")
 
-    def validate(self):
+    def validate(self, progress):
         self.validated.append(self.x)
         loss = self.losses.get(self.x, 1 / (1 + self.x))
         return {"loss": loss() if callable(loss) else loss, "x": float(self.x)}
 
-    def keep(self):
+    def keep(self, progress):
         self.kept = self.x
 
     def restore(self):
         self.x = self.kept
 
+    def hyper(self):
+        return {}
+
+    def reduce(self, plan):
+        return None
+
+    def tick(self):
+        pass
+
+    def save(self, progress):
+        return None
+
+    def finish(self, progress, pair):
+        pass
+
+    def release(self):
+        pass
+
     def run(self, progress=None):
-        return Run(
-            Limits(**self.limits),
-            step=self.step,
-            validate=self.validate,
-            keep=lambda: self.keep(),
-            restore=lambda: self.restore(),
-            fault=self.fault,
-            report=lambda record: self.report(record),
-            progress=progress,
-            clock=lambda: self.now,
-        )
+        return Run(Limits(**self.limits), self, progress, lambda: self.now)
 
 
 def raising(error):
-    def act():
+    def act(*args):
         raise error
 
     return act
@@ -182,8 +193,8 @@ def test_an_epoch_whose_rows_weigh_nothing_has_no_averages():
     def weightless(tally, n, halt):
         tally.updates, tally.sums, tally.end = 1, {"loss": 0.0}, True
 
+    world.step = weightless
     run = world.run()
-    run._step = weightless
     ((train, _),) = run.iterate()
     assert math.isnan(train["loss"])
 
@@ -266,7 +277,7 @@ def test_the_monitors_of_the_best_are_there_when_it_is_kept():
     world = World(max_epochs=1)
     run = world.run()
     kept = []
-    world.keep = lambda: kept.append(run.progress.validation["x"])
+    world.keep = lambda progress: kept.append(run.progress.validation["x"])
     world.restore = lambda: None
     run.drain()
     assert kept == [0.0, 10.0]
@@ -755,7 +766,7 @@ def test_a_second_signal_does_not_interrupt_the_keeping_of_the_best():
     pairs = run.iterate()
     next(pairs)
 
-    def keep():
+    def keep(progress):
         signalling("SIGINT", "SIGINT")()
         world.kept = world.x
 
@@ -970,3 +981,55 @@ def test_updates_that_take_no_time_have_no_speed():
     run._clock = lambda: 7.0
     run.drain()
     assert world.records[-1].rows_per_second == 0.0
+
+
+# ---- work
+
+
+def test_changed_work_has_what_is_changed_and_the_rest_as_it_was():
+    world = World()
+    assert {"step", "validate", "every", "recorded", "release"} <= {*MEMBERS}
+    for name in MEMBERS:
+        work = changed(world, **{name: print})
+        assert getattr(work, name) is print
+        assert all(getattr(work, other) == getattr(world, other) for other in MEMBERS if other != name)
+
+
+def test_a_run_asks_changed_work_as_it_does_the_works_own(finish):
+    world, seen = World(max_epochs=2, validate_every=1), []
+
+    def keep(progress):
+        seen.append(progress.validation["x"])
+        world.keep(progress)
+
+    run = Run(Limits(**world.limits), changed(world, keep=keep), clock=lambda: world.now)
+    finish(run)
+    assert (seen, world.kept, run.progress.stopped) == ([0, 10, 20], 20, "max_epochs")
+
+
+class Counted(World):
+    """A world that counts how often each member is asked for."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.asked = Counter()
+        for name in MEMBERS:
+            if callable(own := getattr(self, name)):
+                setattr(self, name, self.counted(name, own))
+
+    def counted(self, name, own):
+        return lambda *args: self.asked.update([name]) or own(*args)
+
+
+REDUCED = {"reduce_on_plateau": {"patience": 0, "threshold": 1e9, "threshold_mode": "absolute"}}
+
+
+@pytest.mark.parametrize("limits", [{}, {"validate_every": None}, REDUCED], ids=str)
+def test_each_is_asked_no_more_often_than_it_is_needed(finish, limits):
+    world = Counted(max_epochs=3, **{"validate_every": 1, **limits})
+    finish(world.run())
+    validations = len(world.validated)
+    asked = {"step": 3, "tick": 3, "save": 1, "finish": 1, "release": 1, "report": len(world.records)}
+    asked |= {"hyper": len(world.records), "validate": validations, "keep": validations, "restore": validations and 1}
+    asked["reduce"] = 3 if limits is REDUCED else 0
+    assert world.asked == {name: count for name, count in asked.items() if count}

@@ -18,6 +18,7 @@ import pytest
 import downhill2
 from downhill2 import climate
 from downhill2.loop.run import Limits, Progress, Record, Tally
+from downhill2.loop.work import MEMBERS
 from downhill2.reporting import progress, screens
 from downhill2.reporting.status import Meter, Status
 from downhill2.reporting.words import clock_time, counted, duration, filled
@@ -330,10 +331,10 @@ def test_stretches_of_updates_end_where_it_is_time_for_a_look():
         made.append((tally.updates, display.status().phase))
         place.updates += 0 if tally.updates == 50 else tally.updates
 
-    stepping, *_ = display.watched(step, dict, print)
+    work = display.watched(SimpleNamespace(**{**dict.fromkeys(MEMBERS), "step": step}))
     for _ in range(3):
-        stepping(Tally({}, 0.0), None, lambda: False)
-    stepping(Tally({}, 0.0), None, lambda: True)
+        work.step(Tally({}, 0.0), None, lambda: False)
+    work.step(Tally({}, 0.0), None, lambda: True)
     # the first alone, as it may have to be compiled; then as many as take a tenth of a second; then what the run says
     assert made == [(1, "compiling the updates"), (10, ""), (10, ""), (1, "")]
     assert display.status().values[:2] == ["loss 2", "rate 0.5"]

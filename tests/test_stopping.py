@@ -3,12 +3,14 @@ import itertools
 import json
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from downhill2.loop import reasons
 from downhill2.loop.stopping import Limits, LossBlocks, Plateau, Progress, diverged, improved, reason, trend
 
 
@@ -341,3 +343,72 @@ def test_plateau_may_be_given_as_true_or_by_its_options():
 def test_a_plateau_that_makes_no_sense_is_refused(plateau, error, message):
     with pytest.raises(error, match=re.escape(message)):
         Limits(plateau=plateau)
+
+
+# ---- why a run ended
+
+
+REACHED = {
+    "target": 2.0,
+    "max_updates": 1,
+    "max_epochs": 1,
+    "max_seconds": 1,
+    "diverged": 1.5,
+    "plateau": {"block": 1, "blocks": 3},
+    "patience": 0,
+}
+NONE = dict.fromkeys(REACHED)
+
+
+@pytest.mark.parametrize("kind", REACHED)
+def test_a_limit_that_is_reached_alone_is_named(kind):
+    assert reason(everything_reached(), Limits(**{**NONE, kind: REACHED[kind]})) == kind
+
+
+def test_of_limits_reached_together_the_first_of_the_table_is_named():
+    limits, named = dict(REACHED), []
+    while why := reason(everything_reached(), Limits(**{**NONE, **limits})):
+        named.append(why)
+        del limits[why]
+    assert named == [r.text for r in reasons.LIMITS] == [r.kind for r in reasons.LIMITS]
+
+
+def everything_reached():
+    blocks = LossBlocks(means=[1.0] * 6)
+    return Progress(updates=1, epoch=1, seconds=1.0, loss=2.0, lowest=1.0, failures=1, blocks=blocks)
+
+
+@pytest.mark.parametrize("detail", ["why", "{} of {0}", "a: b", "  spaces"])
+@pytest.mark.parametrize("known", reasons.REASONS, ids=lambda r: r.kind)
+def test_a_reason_is_known_again_by_what_it_says(known, detail):
+    assert reasons.read(known.of(detail)) is known
+
+
+@pytest.mark.parametrize(
+    ("said", "stopped"),
+    [
+        (reasons.CALLBACK.of("{enough}"), "callback: {enough}"),
+        (reasons.SIGNAL.of("SIGTERM"), "signal SIGTERM"),
+        (reasons.EXCEPTION.of("ValueError"), "exception: ValueError"),
+    ],
+)
+def test_a_detail_follows_the_reason(said, stopped):
+    assert said == stopped
+
+
+def rows(page, header):
+    """Return the cells of the table under a header, row by row."""
+    _, _, below = page.partition(f"| {header} |\n")
+    return [line.strip("| ").split(" | ") for line in below.partition("\n\n")[0].splitlines()[1:]]
+
+
+def test_the_page_says_of_each_reason_what_the_table_says():
+    page = (Path(__file__).parents[1] / "docs" / "stopping.md").read_text()
+    limits = rows(page, "setting | stops when | `opt.stopped`")
+    assert {(setting.split("=")[0], words, stopped) for setting, words, stopped in limits} == {
+        (f"`{r.kind}", r.words, f"`{r.kind}`") for r in reasons.LIMITS
+    }
+    others = rows(page, "`opt.stopped` | what happened | a tracker notes the run as")
+    assert [(reasons.read(stopped.split("`")[1]), words, outcome) for stopped, words, outcome in others] == [
+        (r, r.words, r.outcome) for r in reasons.REASONS if r not in reasons.LIMITS
+    ]

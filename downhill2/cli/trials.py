@@ -16,6 +16,7 @@ from typing import Any
 import downhill2
 
 from ..keeping.history import History
+from ..loop import reasons
 from ..stepping.nonfinite import NonFiniteError
 from ..symbolic.declared import nearest
 from .errors import UsageError
@@ -146,7 +147,8 @@ def run(problem: Callable[[int], Any], name: str, algorithm: str, seed: int, set
         callbacks = [*arguments.pop("callbacks", ()), lambda opt, _: begun.append(opt)]
         downhill2.minimize(**arguments, algo=algorithm, callbacks=callbacks)
     except (Exception, SystemExit) as error:
-        if begun and str(begun[0].stopped).startswith("signal"):  # which the caller's handler has answered so
+        stopped = begun and begun[0].stopped
+        if stopped and reasons.read(stopped) is reasons.SIGNAL:  # which the caller's handler has answered so
             raise
         if not begun and not isinstance(error, NonFiniteError):
             raise UsageError(f"{name}, {algorithm}, seed {seed}: {_told(error)}") from error

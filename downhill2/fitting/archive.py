@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -234,10 +233,9 @@ class Archive:
 
     # -- what the loop calls
 
-    @property
-    def saver(self) -> Callable[[Progress], str | None] | None:
-        """What writes a checkpoint, or returns why it could not; None if none are to be written."""
-        return None if self._directory is None else partial(self._save, self._directory)
+    def save(self, progress: Progress) -> str | None:
+        """Write a checkpoint, if there is a directory; return why that was not possible, None otherwise."""
+        return None if self._directory is None else self._save(self._directory, progress)
 
     def improve(self) -> None:
         """Take note that the next checkpoint is the best."""

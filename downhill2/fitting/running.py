@@ -13,6 +13,7 @@ import numpy as np
 from .. import checks, climate
 from ..data.dataset import Feed
 from ..keeping.history import History
+from ..loop import reasons
 from ..loop.run import Limits, Pair, Run
 from ..symbolic import graph
 from ..symbolic.algorithm import Algorithm
@@ -259,7 +260,7 @@ class Runs(Persistent):
         """End the run that is on at its next boundary; for callbacks. `stopped` is then ``'callback: <why>'``."""
         checks.text("why", why)
         if self._run is not None:
-            self._run.stop(f"callback: {why}")
+            self._run.stop(reasons.CALLBACK.of(why))
 
     def reset(self) -> None:
         """Start anew: state, clock and best as after `build`. Parameters and hyperparameters stay."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 Monitors = dict[str, float]
+Pair = tuple[Monitors, Monitors]
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The loop: epochs of updates, validations and limits. It knows numbers and callables only."""
+"""The loop: epochs of updates, validations and limits. It knows numbers and its work only."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .plateau import ReduceOnPlateau
-from .records import Monitors, Record, Tally
+from . import reasons
+from .records import Monitors, Pair, Record, Tally
 from .saving import Every
 from .signals import Signals
 from .stopping import Limits, Progress, improved, reason
+from .work import Work
 
 __all__ = ["Limits", "Monitors", "Pair", "Progress", "Record", "Run", "Tally"]
-
-Pair = tuple[Monitors, Monitors]
 
 _log = logging.getLogger("downhill2")
 
@@ -28,44 +27,14 @@ class Run:
     ----------
     limits : Limits
         When to validate and when to stop.
-    step : callable
-        ``step(tally, n, halt)`` makes at most `n` updates of the present epoch (None: all that are left of it) and
-        adds them to a `Tally`, those before an exception too. It begins a new epoch when the last one is over, and
-        returns early when ``halt()``, which it asks after each update (or chunk of updates), is true.
-    validate : callable
-        Returns the monitors, with `loss`, of the present parameters on the validation data.
-    keep, restore : callable
-        Remember the present parameters as the best; put the best back. When `keep` is called, their monitors
-        are in ``progress.validation``.
-    fault : callable
-        Takes the `Progress` at an update that a `Tally` calls bad. Raises, returns why the run is to end, or returns
-        None to go on without that update.
-    report : callable
-        Takes each `Record`.
-    hyper : callable, optional
-        Returns the hyperparameters for a `Record`.
-    reduce : callable, optional
-        Reduces the learning rate as its argument, a `ReduceOnPlateau`, says; returns the new one, None if it stays.
-    tick : callable, optional
-        Counts the epoch that is over.
-    save : callable, optional
-        Takes the `Progress` when the run is to be saved: as `every` says, and at its end, not after an exception; a
-        run that had not ended would go on there. Returns why it could not save, for the next record, or None.
-    every : Every, optional
-        How often to save. Default: at the end only.
-    finish : callable, optional
-        Takes the `Progress` when the run is over and the best is restored, and the last pair of monitors; None for
-        them if it was cut short by a signal, an exception or its caller.
-    release : callable, optional
-        Called last, however the run ends; also before that, by who drops a run that never began.
+    work : Work
+        What the run does.
     progress : Progress, optional
         Where to go on. Default: a beginning.
-    recorded : pair of dict, optional
-        The last pair of a run that has made no update since. If its limits end it there, it ends at once.
-    signals : Signals, optional
-        What listens for signals while the run is on. Default: one that lets it return after a signal.
     clock : callable, optional
         Returns seconds.
+    signals : Signals, optional
+        What listens for signals while the run is on. Default: one that lets it return after a signal.
 
     Attributes
     ----------
@@ -77,35 +46,16 @@ class Run:
     def __init__(
         self,
         limits: Limits,
-        *,
-        step: Callable[[Tally, int | None, Callable[[], bool]], None],
-        validate: Callable[[], Monitors],
-        keep: Callable[[], None],
-        restore: Callable[[], None],
-        fault: Callable[[Progress], str | None],
-        report: Callable[[Record], None],
-        hyper: Callable[[], dict[str, float]] = dict,
-        reduce: Callable[[ReduceOnPlateau], float | None] | None = None,
-        tick: Callable[[], None] | None = None,
-        save: Callable[[Progress], str | None] | None = None,
-        every: Every | None = None,
-        finish: Callable[[Progress, Pair | None], None] | None = None,
-        release: Callable[[], None] | None = None,
+        work: Work,
         progress: Progress | None = None,
-        recorded: Pair | None = None,
-        signals: Signals | None = None,
         clock: Callable[[], float] = time.monotonic,
+        signals: Signals | None = None,
     ) -> None:
         self.limits = limits
         self.progress = Progress() if progress is None else progress
         self.signals = Signals() if signals is None else signals
-        self._step, self._validate = step, validate
-        self._keep, self._restore = keep, restore
-        self._fault, self._report, self._hyper = fault, report, hyper
-        self._reduce, self._tick = reduce, tick
-        self._save, self._every, self._finish = save, (save and every) or Every(), finish
-        self.release = release or (lambda: None)
-        self._pair = recorded
+        self.release = work.release  # not a method: who calls it later need not keep the run
+        self._work, self._every, self._pair = work, work.every or Every(), work.recorded
         self._clock = clock
         self._asked: str | None = None  # by a caller or a fault
         self._why: str | None = None
@@ -123,10 +73,6 @@ class Run:
         """End the run at the next boundary, and say why."""
         self._asked = self._asked or why
 
-    def note(self, event: str) -> None:
-        """Have the next record tell of an event."""
-        self.progress.events.append(event)
-
     def iterate(self) -> Iterator[Pair]:
         """Run, epoch by epoch.
 
@@ -142,7 +88,7 @@ class Run:
         Raises
         ------
         Exception
-            What `fault` returned, or what one of the callables raised.
+            What the work raised.
         KeyboardInterrupt
             At a second signal.
         """
@@ -155,7 +101,7 @@ class Run:
                 raise
         except BaseException as error:
             closed = isinstance(error, GeneratorExit)
-            self._end("closed" if closed else f"exception: {type(error).__name__}")
+            self._end(reasons.CLOSED.text if closed else reasons.EXCEPTION.of(type(error).__name__))
             raise
         else:
             self._end(None)
@@ -210,7 +156,7 @@ class Run:
         if validated or every is None:
             self._look_at(train)
         record = self._record(epoch, train, validated, better, rate)
-        self._report(record)
+        self._work.report(record)
         self._why = self._reason()
         self._pair = record.train, record.valid
         if saved and self._why is None:
@@ -223,7 +169,7 @@ class Run:
         why = self._reason() if p.is_open else None  # of a run that goes on
         while not p.ended and why is None:
             before, p.ended = p.updates, self._advance()
-            if self._save is not None and self._is_save_due(before):
+            if self._work.every is not None and self._is_save_due(before):
                 self._save_once(noted=True)
             why = self._reason()
         if why is not None:
@@ -247,8 +193,7 @@ class Run:
             p.meet(train["loss"])
         if p.ended:
             p.epoch, p.sums, p.rows, p.stepping, p.ended = p.epoch + 1, {}, 0.0, 0.0, False
-            if self._tick is not None:
-                self._tick()
+            self._work.tick()
         return train, rate
 
     def _advance(self) -> bool:
@@ -256,7 +201,7 @@ class Run:
         p, plateau, begun = self.progress, self.limits.plateau, self._clock()
         tally = Tally(p.sums, p.rows, losses=None if plateau is None else [])
         try:
-            self._step(tally, self._most(), self._halt)
+            self._work.step(tally, self._most(), self._halt)
         finally:
             p.sums, p.rows, p.updates = tally.sums, tally.rows, p.updates + tally.updates
             if plateau is not None:
@@ -272,9 +217,9 @@ class Run:
     def _meet_fault(self) -> None:
         self.progress.faults += 1
         try:
-            self._asked = self._fault(self.progress) or self._asked
+            self._asked = self._work.fault(self.progress) or self._asked
         except BaseException:
-            self._why = "non-finite"
+            self._why = reasons.NON_FINITE.text
             raise
 
     def _save_once(self, noted: bool = False) -> None:
@@ -283,13 +228,13 @@ class Run:
         `noted` is whether of a success too: not of one at an end, which a run that goes on has not had.
         """
         p = self.progress
-        if self._save is None or self._saved == (p.updates, p.epoch):
+        if self._saved == (p.updates, p.epoch):
             return
         before, event = p.events, f"checkpoint after update {p.updates}"
         # in the checkpoint too: who goes on from there knows that it was written
         p.events = [*before, event] if noted else before
         with self.signals.held():
-            failure = self._save(p)
+            failure = self._work.save(p)
             if failure is not None:
                 p.events = [*before, f"{event} failed: {failure}"]
         self._saved = p.updates, p.epoch
@@ -330,38 +275,38 @@ class Run:
     def _judge(self) -> bool:
         """Validate the present parameters and keep them if they are the best."""
         p = self.progress
-        p.validation, p.validated_at = self._validate(), p.updates
+        p.validation, p.validated_at = self._work.validate(p), p.updates
         loss = p.validation["loss"]
         p.meet(loss)
         p.judge(loss, self.limits.min_improvement)
         if not improved(loss, p.best):
             return False
         with self.signals.held():
-            self._keep()
+            self._work.keep(p)
             p.best = loss
         return True
 
     def _look_at(self, train: Monitors) -> None:
         """Reduce the learning rate if the monitor that decides on it has a value, and is on a plateau."""
         p, plan = self.progress, self.limits.reduce_on_plateau
-        if plan is None or self._reduce is None:
+        if plan is None:
             return
         group, _, name = plan.monitor.partition(".")
         value = (train if group == "train" else p.validation).get(name)
         if value is not None and plan.due(p.reduced, value):
-            rate = self._reduce(plan)
+            rate = self._work.reduce(plan)
             if rate is not None:
-                self.note(f"learning rate reduced to {rate:g} after update {p.updates}")
+                p.events.append(f"learning rate reduced to {rate:g} after update {p.updates}")
 
     def _report_validation(self) -> None:
         better = self._judge()
         self._look_at({})
-        self._report(self._record(self.progress.epoch, {}, validated=True, improved=better))
+        self._work.report(self._record(self.progress.epoch, {}, validated=True, improved=better))
 
     def _record(self, epoch: int, train: Monitors, validated: bool, improved: bool, rate: float = 0.0) -> Record:
         p, valid, events = self.progress, dict(self.progress.validation), tuple(self.progress.events)
         p.events = []
-        return Record(epoch, p.updates, p.seconds, train, valid, validated, improved, self._hyper(), rate, events)
+        return Record(epoch, p.updates, p.seconds, train, valid, validated, improved, self._work.hyper(), rate, events)
 
     def _close(self) -> None:
         """Save, then let the parameters of the last epoch take part in the choice of the best."""
@@ -381,14 +326,13 @@ class Run:
         try:
             if restored:
                 with self.signals.standing(), self.signals.held():
-                    self._restore()
+                    self._work.restore()
         finally:
             p.stopped = self.signals.asked or self._why or how
         fate = f"the best (loss {p.best:.6g}) are restored" if restored else "the last stay"
         _log.info("stopped after %d updates: %s; of the parameters, %s", p.updates, p.stopped, fate)
-        if self._finish is not None:
-            whole = how is None and self.signals.asked is None
-            self._finish(p, (self._pair or ({}, dict(p.validation))) if whole else None)
+        whole = how is None and self.signals.asked is None
+        self._work.finish(p, (self._pair or ({}, dict(p.validation))) if whole else None)
 
 
 def _least(most: int | None, count: int) -> int:

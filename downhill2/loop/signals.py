@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+from . import reasons
+
 try:
     # what signal.signal calls; on Python 3.11 that spends 2.8 us a call on looking for enums, which six calls
     # between two epochs make more than the rest of the loop
@@ -77,7 +79,7 @@ class Signals:
             self._put_back()
         if kind is None or self._insisted or not issubclass(kind, KeyboardInterrupt):
             return False
-        self.asked = self.asked or "signal SIGINT"
+        self.asked = self.asked or reasons.SIGNAL.of("SIGINT")
         return True
 
     @contextlib.contextmanager
@@ -138,7 +140,7 @@ class Signals:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._came.append(number)
         if self.asked is None:
-            self.asked = f"signal {signal.Signals(number).name}"
+            self.asked = reasons.SIGNAL.of(signal.Signals(number).name)
             _log.warning(
                 "%s: the run ends after this update and %s; a second signal raises KeyboardInterrupt at once",
                 self.asked,

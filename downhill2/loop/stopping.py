@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 from ..checks import conform, flag, integer, kind_of, number
+from . import reasons
 from .plateau import Reduced, ReduceOnPlateau
 
 
@@ -281,7 +282,7 @@ class Progress:
     events : list of str
         What happened since the latest record, for the next one to tell of.
     stopped : str or None
-        Why the run ended; None while it runs.
+        Why the run ended, in the words of `loop.reasons`; None while it runs.
     """
 
     updates: int = 0
@@ -367,19 +368,19 @@ def reason(progress: Progress, limits: Limits) -> str | None:
     """
     p = progress
     if limits.target is not None and p.loss is not None and p.loss <= limits.target:
-        return "target"
+        return reasons.TARGET.text
     if limits.max_updates is not None and p.updates >= limits.max_updates:
-        return "max_updates"
+        return reasons.MAX_UPDATES.text
     if limits.max_epochs is not None and p.epoch + p.ended >= limits.max_epochs:
-        return "max_epochs"
+        return reasons.MAX_EPOCHS.text
     if limits.max_seconds is not None and p.seconds >= limits.max_seconds:
-        return "max_seconds"
+        return reasons.MAX_SECONDS.text
     if limits.diverged is not None and _has_diverged(p, limits.diverged):
-        return "diverged"
+        return reasons.DIVERGED.text
     if limits.plateau is not None and limits.plateau.reached(p.blocks):
-        return "plateau"
+        return reasons.PLATEAU.text
     if limits.patience is not None and p.failures > limits.patience:
-        return "patience"
+        return reasons.PATIENCE.text
     return None
 
 

@@ -14,6 +14,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ..extras import need
+from ..loop import reasons
+from ..loop.work import Work, changed
 from . import screens
 from .status import Meter, Status
 
@@ -125,7 +127,7 @@ class Display:
         """Return how it ended: as the run says, or with an exception before there was a run; None if it goes on."""
         status = self.status()
         if status.stopped is None and kind is not None:
-            status = replace(status, stopped=f"exception: {kind.__name__}")
+            status = replace(status, stopped=reasons.EXCEPTION.of(kind.__name__))
         return status if status.stopped is not None else None
 
     def _draw(self) -> None:
@@ -144,23 +146,21 @@ class Display:
 
     # -- what the run calls
 
-    def watched(
-        self, step: Step, validate: Callable[[], Monitors], report: Callable[[Record], None]
-    ) -> tuple[Step, Callable[[], Monitors], Callable[[Record], None]]:
-        """Return what makes updates, validates and reports, and now lets itself be watched."""
+    def watched(self, work: Work) -> Work:
+        """Return work that does the same, and lets itself be watched."""
 
-        def validating() -> Monitors:
+        def validate(progress: Progress) -> Monitors:
             what = "validating" if self._validated else "compiling the evaluation, validating"
             with self._meter.busy(what):
-                monitors = validate()
+                monitors = work.validate(progress)
             self._validated = True
             return monitors
 
-        def reporting(record: Record) -> None:
+        def report(record: Record) -> None:
             self._meter.record(record)
-            report(record)
+            work.report(record)
 
-        return self._stepping(step), validating, reporting
+        return changed(work, step=self._stepping(work.step), validate=validate, report=report)
 
     def _stepping(self, step: Step) -> Step:
         """Return what makes updates in shorter stretches, between which there are numbers to see."""

@@ -15,6 +15,7 @@ import pytensor
 import pytensor.tensor as pt
 
 from ..checks import choice, conform, integer, number
+from ..loop import reasons
 from ..loop.stopping import Progress
 from ..symbolic import graph
 from ..symbolic.graph import Variable
@@ -150,7 +151,7 @@ class Faults:
         told = f"{_event(policy, target)} after update {progress.updates}{_rate(factor)}"
         why = numbers and ": " + ", ".join(f"{n} is {x}" for n, x in numbers.items())
         note(", ".join([f"{told}{why or ''}", *restarted]))
-        return "non-finite" if ends else None
+        return reasons.NON_FINITE.text if ends else None
 
     def _variables(self) -> dict[str, tuple[str, Variable]]:
         """Return all that a value could be not finite in, by name, with its kind; state, the cause, first."""

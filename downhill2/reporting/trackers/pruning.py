@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ... import extras
+from ...loop import reasons
 from ...loop.run import Record
 from .tracker import Tracker
 
@@ -97,5 +98,5 @@ class Optuna(Tracker):
         """Raise ``optuna.TrialPruned`` if the run was ended for that."""
         super().close(opt)
         pruned, self._pruned = self._pruned, None
-        if pruned is not None and opt.stopped == f"callback: {pruned}":
+        if pruned is not None and opt.stopped == reasons.CALLBACK.of(pruned):
             raise self._optuna.TrialPruned(f"the trial was {pruned} by its {self.monitor!r}")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ... import checks, extras
+from ...loop import reasons
 from ...loop.run import Record
 from .tracker import MonitorSeries, Tracker, checked_config, configuration, undone, written_before
 
@@ -191,13 +192,12 @@ class MLflow(Tracker):
 
     def end(self, opt: Any) -> None:
         """Send the rest, the best monitors and why the run ended."""
-        ends = {"exception": "FAILED", "non-finite": "FAILED", "signal": "KILLED"}
         try:
             self._take(self._series.best(opt), opt.history[-1].updates)
             self._send()
             self._client.set_tag(self.run_id, "stopped", str(opt.stopped))
         finally:
-            self._terminate(ends.get(_kind(opt), "FINISHED"))
+            self._terminate(reasons.read(str(opt.stopped)).outcome.upper())
 
     def _terminate(self, status: str) -> None:
         """End the run, unless it is somebody else's."""
@@ -292,18 +292,12 @@ class WandB(Tracker):
         try:
             self._run.summary.update({**self._series.best(opt), "stopped": opt.stopped})
         finally:
-            self._finish(int(_kind(opt) in ("exception", "non-finite")))
+            self._finish(int(reasons.read(str(opt.stopped)).outcome == "failed"))
 
     def _finish(self, code: int) -> None:
         """End the run, unless it is somebody else's."""
         if self._own:
             self._run.finish(exit_code=code)
-
-
-def _kind(opt: Any) -> str:
-    """Return the first word of why a run ended."""
-    word: str = opt.stopped.split()[0].rstrip(":")
-    return word
 
 
 def _plain(value: Any) -> bool | int | float | str:
