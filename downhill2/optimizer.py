@@ -15,7 +15,7 @@ from .fitting.settings import BESIDE_BUILD, BESIDE_UPDATES, NAMES
 from .keeping.history import History
 from .loop.run import Run
 from .symbolic import graph, synonyms
-from .symbolic.algorithm import Algorithm, AlgorithmType, algorithm, check_attribute
+from .symbolic.algorithm import FIXED, Algorithm, AlgorithmType, algorithm, check_attribute
 from .symbolic.graph import Variable
 from .symbolic.hyper import Hyper, Setting, declared
 from .symbolic.problem import Pairs, Problem, monitored
@@ -173,12 +173,20 @@ class Optimizer(Runs, metaclass=OptimizerType):
 
     def __setattr__(self, name: str, value: Any) -> None:
         rule = self.__dict__.get("rule")
-        if rule is not None and (name in rule.hyper.declared or name == "preset" or name in vars(rule)):
-            setattr(rule, name, value)
-            return
         if rule is not None and "fit" in vars(self):
+            if name in rule.hyper.declared or name == "preset" or (name in vars(rule) and name not in FIXED):
+                setattr(rule, name, value)
+                return
             check_attribute(self, name, rule)
         super().__setattr__(name, value)
+
+    def __copy__(self) -> Any:
+        """Raise TypeError: a shallow copy would share parameters, numbers and state."""
+        raise TypeError(f"{type(self.rule).__name__} must not be copied in part; copy.deepcopy copies all of it")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickle has: no run is on."""
+        return {**vars(self), "_on": None}
 
     def __dir__(self) -> list[str]:
         """Return the names of runs, and of the settings that are of this algorithm or set."""

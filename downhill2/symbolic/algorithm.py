@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from .registry import registry
 from .rule import DECLARED, Rule, RuleState
 from .stages import SETTINGS, WITH_STATE
 
+FIXED = ("hyper", "context", "rule", "fit")
 MISSING = object()
 
 
@@ -156,6 +158,10 @@ class Algorithm(Rule, metaclass=AlgorithmType):
             check_attribute(self, name, self)
         super().__setattr__(name, value)
 
+    def __copy__(self) -> Any:
+        """Raise TypeError: a shallow copy would share its numbers and its state."""
+        raise TypeError(f"{type(self).__name__} must not be copied in part; copy.deepcopy copies all of it")
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{n}={value!r}' for n, value in self.hyper.chosen().items())})"
 
@@ -257,10 +263,20 @@ def algorithm(algo: Any) -> Any:
 
 def check_attribute(owner: object, name: str, rule: Algorithm) -> None:
     """Raise AttributeError if a name that is to be set anew is nearly that of something that is set elsewhere."""
+    kind = type(rule).__name__
+    is_fixed = name in FIXED or (name in registry.members and not _is_settable(owner, name))
+    if is_fixed and name not in registry.arguments:
+        hint = "; call opt.stop('why') in a callback" if name == "stop" else ""
+        raise AttributeError(f"{kind} must keep its {name!r}, which cannot be replaced{hint}")
     if not name.startswith("_") and not _may_set(owner, name):
         why = _misplaced(rule, name)
         if why:
-            raise AttributeError(f"{type(rule).__name__} has {why}")
+            raise AttributeError(f"{kind} has {why}")
+
+
+def _is_settable(owner: object, name: str) -> bool:
+    """Whether an attribute of every optimizer may be set: a property that says so, or the history."""
+    return name == "history" or getattr(getattr(type(owner), name, None), "fset", None) is not None
 
 
 def _may_set(owner: object, name: str) -> bool:
@@ -271,6 +287,8 @@ def _may_set(owner: object, name: str) -> bool:
 
 def _misplaced(rule: Algorithm, name: str) -> str | None:
     """Return what there is in place of an attribute that is not there, None if its name is like no other."""
+    if written := synonyms.attribute(name):
+        return f"no attribute {name!r} to set; write {written}"
     names = {n: d.symbol for d in rule.hyper.declared.values() for n in d.names}
     near = difflib.get_close_matches(name, [*names, *registry.arguments], 1, 0.85)
     if not near:
@@ -288,6 +306,19 @@ def _check_names(cls: type) -> None:
     if any(name.lower() == stage.__name__.lower() for stage in WITH_STATE):
         raise TypeError(
             f"an algorithm must not be called {name}; its state would be that of the setting {name.lower()}"
+        )
+    if name in ("Optimizer", "Algorithm"):
+        raise TypeError(f"an algorithm must not be called {name}, as all of them are; choose another name")
+    for defined in vars(cls):
+        if defined in registry.members and not isinstance(vars(cls)[defined], DECLARED):
+            raise TypeError(
+                f"{name} must not define {defined!r}: a subclass is the equation, and runs are not its own; write a "
+                f"function of the optimizer instead"
+            )
+    if "__init__" in vars(cls) and "loss" in inspect.signature(vars(cls)["__init__"]).parameters:
+        raise TypeError(
+            f"{name}.__init__ must take hyperparameters only, got an argument 'loss': a subclass is the equation, and "
+            "the loss is that of the optimizer which has it"
         )
     for symbol, declaration in declared(cls, DECLARED).items():
         if symbol in registry.members:

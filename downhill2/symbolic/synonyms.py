@@ -126,6 +126,9 @@ def _inverted(table: Mapping[str, str]) -> dict[str, list[str]]:
     return out
 
 
+STOPPING = ("stop_training", "should_stop")
+"""Attributes that Keras and Lightning set to end a run."""
+
 MEANINGS, KNOWN_AS, NEAREST, CALLED = map(_inverted, (KEYWORDS, ALGORITHMS, LACKING, METHODS))
 
 
@@ -170,6 +173,13 @@ def algorithm(name: str, known: Iterable[str]) -> str:
     if plain in NEAREST:
         return f"; there is none here, and {NEAREST[plain][0]} is the nearest"
     return nearest(name.lower(), known)
+
+
+def attribute(name: str) -> str:
+    """Return what to write in place of setting an attribute that optimizers have not; empty if nothing is known."""
+    if name in STOPPING:
+        return "opt.stop('why') in a callback"
+    return MEANINGS[name][0] if name in MEANINGS else ""
 
 
 def method(name: str) -> str:
