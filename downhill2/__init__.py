@@ -49,7 +49,9 @@ from .stepping.nonfinite import NonFiniteError
 from .symbolic import synonyms
 from .symbolic.algorithm import Algorithm
 from .symbolic.formulas import ema, norm, root
+from .symbolic.graph import Variable
 from .symbolic.hyper import Hyper, Setting, nearest
+from .symbolic.problem import Pairs
 from .symbolic.state import Copy, Generator, Number, State, Zeros
 from .version import __version__ as __version__
 
@@ -138,14 +140,14 @@ __all__ = [
 
 
 def minimize(
-    loss: Any,
-    train: Any,
-    valid: Any = None,
-    params: Sequence[Any] | None = None,
-    inputs: Sequence[Any] | None = None,
+    loss: Variable,
+    train: object,
+    valid: object = None,
+    params: Sequence[Variable] | None = None,
+    inputs: Sequence[Variable] | None = None,
     algo: str | type[Algorithm] = "rmsprop",
-    updates: Any = (),
-    monitors: Any = (),
+    updates: Pairs = (),
+    monitors: Pairs = (),
     monitor_gradients: bool = False,
     batch_size: int = 32,
     train_batches: int | None = None,
@@ -210,7 +212,7 @@ _LATER = {
     "sklearn": "integrations.sklearn",
     "trackers": "reporting.trackers",
 }
-"""Where names stand whose modules are imported when they are first asked for."""
+"""Names whose modules are imported at first use, and their modules."""
 
 
 def __dir__() -> list[str]:

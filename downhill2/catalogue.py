@@ -21,7 +21,7 @@ EXAMPLE = (40, 30)
 
 @dataclass(frozen=True)
 class AlgorithmInfo:
-    """What there is to know of an algorithm.
+    """Facts about an algorithm.
 
     Attributes
     ----------
@@ -31,11 +31,11 @@ class AlgorithmInfo:
     summary : str
         The first line of its documentation.
     settings : dict of str to object
-        The defaults of its own settings, those of its equation; that of a decay is a number.
+        The defaults of the settings of its equation; a decay has a number, not a half-life.
     common : dict of str to object
         The defaults of the settings that every algorithm takes.
     names : dict of str to tuple of str
-        Under which names each of all these settings may be given.
+        The names that each of all these settings accepts.
     presets : dict of str to dict
         What each preset changes of the defaults.
     paper : str
@@ -57,7 +57,7 @@ class AlgorithmInfo:
 
     @property
     def memory(self) -> float:
-        """How many numbers its state has for each element of such a parameter, to two digits."""
+        """How many numbers its state has for each element of a parameter of shape `EXAMPLE`, to two digits."""
         return round(
             sum(math.prod(shape) for shape in self.state.values() if shape is not None) / math.prod(EXAMPLE), 2
         )
@@ -89,7 +89,7 @@ class Algorithms(Mapping[str, AlgorithmInfo]):
 
 
 def list_algorithms() -> Algorithms:
-    """Return all algorithms by name, those of a caller's own subclasses included.
+    """Return all algorithms by name, a caller's own ones too.
 
     Returns
     -------
@@ -131,5 +131,5 @@ def _first_reference(doc: str) -> str:
     return " ".join(found[1].split()) if found else ""
 
 
-def _brief(value: Any) -> str:
+def _brief(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else repr(value)

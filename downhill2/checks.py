@@ -1,9 +1,9 @@
-"""What arguments must be: numbers, integers, flags, choices, texts and paths, each checked in one way.
+"""Checks of arguments: numbers, integers, flags, choices, texts and paths.
 
-Each function takes the name of an argument and what a caller gave for it. It returns that in its plain form, or raises
-a TypeError for a wrong kind, a ValueError for a wrong value; the message begins with the name.
+Each function takes the name of an argument and its value. It returns the value in its plain form, or raises a TypeError
+for a wrong kind, a ValueError for a wrong value; the message begins with the name.
 
-A number is one of Python, of NumPy, an array without dimensions, a Fraction or a Decimal; a bool is none, and no text.
+A number is one of Python or NumPy, an array without dimensions, a Fraction or a Decimal; not a bool, and not a text.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from decimal import Decimal
 from math import isfinite, isinf, isnan
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -35,11 +35,13 @@ __all__ = [
     "text",
 ]
 
+T = TypeVar("T")
+
 LARGEST = 2**63 - 1
 """The largest integer that counters, and files, hold."""
 
 LONGEST = 200
-"""Letters of a value in a message."""
+"""The most characters of a value in a message."""
 
 _short = reprlib.Repr()
 _short.maxlist = _short.maxtuple = _short.maxdict = _short.maxset = _short.maxfrozenset = 10
@@ -51,13 +53,13 @@ def shown(value: object) -> str:
     """Return a value as a message shows it: its `repr` in one line, cut where it is long."""
     try:
         found = " ".join(map(str.strip, _short.repr(value).splitlines()))
-    except Exception:  # an integer of more digits than Python writes, a `repr` of the caller's that fails
+    except Exception:  # an integer with more digits than Python writes, or a `repr` that raises
         return f"a value of type {type(value).__name__} that cannot be shown"
     return found if len(found) <= LONGEST else f"{found[: LONGEST - 3]}..."
 
 
 def kind_of(value: object) -> str:
-    """Return a value of a wrong kind as a message shows it: with its type, where `repr` does not tell it."""
+    """Return a value of a wrong kind as a message shows it: with its type if `repr` does not show it."""
     found, kind = shown(value), type(value)
     tells = kind.__module__ in ("builtins", "numpy") or kind.__name__ in found
     return found if tells else f"{found} of type {kind.__name__}"
@@ -65,7 +67,7 @@ def kind_of(value: object) -> str:
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers that are allowed; NaN never is, infinities are where `infinite` says so."""
+    """The numbers that are allowed. NaN never is; infinities are if `infinite` is true."""
 
     at_least: float | None = None
     above: float | None = None
@@ -102,7 +104,7 @@ class Range:
 
 def real(name: str, value: object) -> float:
     """Return any number, NaN and infinities too."""
-    if type(value) is float:  # asked at every epoch
+    if type(value) is float:  # quick, for it runs at every epoch
         return value
     plain = _plain(value, "iuf")
     if isinstance(plain, bool) or not isinstance(plain, Real | Decimal):
@@ -113,9 +115,18 @@ def real(name: str, value: object) -> float:
         raise ValueError(f"{name} must be a number that float64 holds, got {shown(value)}") from None
 
 
-def number(name: str, value: object, **within: Any) -> float:
-    """Return a number in the range of `within`, the fields of a `Range`: any finite one by default."""
-    found, allowed = real(name, value), Range(**within)
+def number(
+    name: str,
+    value: object,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+    infinite: bool = False,
+) -> float:
+    """Return a number in a `Range`: any finite one by default."""
+    found, allowed = real(name, value), Range(at_least, above, below, at_most, infinite)
     if found not in allowed:
         finite = "finite and " if isinf(found) and str(allowed) != "finite" and not allowed.infinite else ""
         raise ValueError(f"{name} must be {finite}{allowed}, got {shown(value)}")
@@ -123,7 +134,7 @@ def number(name: str, value: object, **within: Any) -> float:
 
 
 def integer(name: str, value: object, at_least: int = -LARGEST, at_most: float = LARGEST) -> int:
-    """Return an integer that counters hold, `at_most` a larger one."""
+    """Return an integer that counters hold, or a larger one if `at_most` allows it."""
     if type(value) is int and at_least <= value <= at_most:  # as above
         return value
     plain = _plain(value, "iu")
@@ -152,11 +163,11 @@ def text(name: str, value: object) -> str:
     return value
 
 
-def choice(name: str, value: object, allowed: Sequence[Any]) -> Any:
-    """Return the one of the `allowed` values that is meant."""
+def choice(name: str, value: object, allowed: Sequence[T]) -> T:
+    """Return the allowed value that `value` equals, type included."""
     plain = value.item() if isinstance(value, np.bool_ | np.integer | np.str_) else value
     for option in allowed:
-        # 1 == True, and an array equals nothing and everything
+        # types too, since 1 == True, and == of an array is no bool
         if plain is option or (type(plain) is type(option) and plain == option):
             return option
     *others, last = map(repr, allowed)
@@ -165,7 +176,7 @@ def choice(name: str, value: object, allowed: Sequence[Any]) -> Any:
 
 
 def path(name: str, value: object) -> Path:
-    """Return a path, the home that a ``~`` at its beginning means put in its place."""
+    """Return a path; the home directory replaces a ``~`` at its beginning."""
     if not isinstance(value, str | os.PathLike) or isinstance(found := os.fspath(value), bytes):
         raise TypeError(f"{name} must be a path, got {kind_of(value)}")
     if not found or "\0" in found:
@@ -181,15 +192,15 @@ def path(name: str, value: object) -> Path:
 def conform(
     instance: object,
     name: str,
-    check: Callable[..., Any],
-    *how: Any,
+    check: Callable[..., object],
+    *how: object,
     none: str = "",
     of: str = "",
-    **within: Any,
+    **within: object,
 ) -> None:
     """Check an attribute of a dataclass, which may be frozen, and set it to its plain form.
 
-    It may be None if that means something, which `none` says. `of` says in messages whose it is.
+    None is allowed if `none` says what it means. `of` stands before the name in messages.
     """
     value = getattr(instance, name)
     if value is None and none:
@@ -202,7 +213,7 @@ def conform(
 
 
 def _plain(value: object, kinds: str) -> object:
-    """Return a number of NumPy, or an array of no dimensions, as that of Python; None if it is of none of the kinds."""
+    """Return a NumPy number, or an array without dimensions, as a Python number; None if it has another kind."""
     if isinstance(value, np.generic | np.ndarray):
         return value.item() if value.ndim == 0 and value.dtype.kind in kinds else None
     return value

@@ -1,7 +1,7 @@
 """The console: loggers, one handler that prints them, and the lines of an epoch and of a validation.
 
-The standard `logging` module rules. What costs work or numbers is a warning, which Python prints on standard error
-while no logging is set up; all else is printed after a call of :func:`enable_default_logging`.
+It uses the standard `logging` module. What costs work or numbers is a warning, which Python prints on standard error
+while no logging is set up. :func:`enable_default_logging` prints everything else.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class _Formatter(logging.Formatter):
 
 
 class _Console(logging.StreamHandler[TextIO]):
-    """Prints on what is standard error at the time, which test runners and notebooks exchange.
+    """Prints on the standard error of the moment, since test runners and notebooks replace it.
 
-    What another handler prints there, that of `logging.basicConfig` say, it leaves to that one.
+    It skips a record that another handler prints there, such as the handler of `logging.basicConfig`.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -38,7 +38,7 @@ class _Console(logging.StreamHandler[TextIO]):
 
 
 def _handlers(name: str) -> Iterator[logging.Handler]:
-    """Yield the handlers that a record of a logger meets."""
+    """Yield the handlers that receive a record of a logger."""
     logger: logging.Logger | None = logging.getLogger(name)
     while logger is not None:
         yield from logger.handlers
@@ -46,7 +46,7 @@ def _handlers(name: str) -> Iterator[logging.Handler]:
 
 
 def _prints(handler: logging.Handler, record: logging.LogRecord) -> bool:
-    """Whether a handler, other than ours, shows a record where people look: `rich` holds its stream in a console."""
+    """Whether a handler other than ours prints a record on the console; `rich` keeps its stream in `console`."""
     if isinstance(handler, _Console) or record.levelno < handler.level:
         return False
     stream = getattr(handler, "stream", None) or getattr(getattr(handler, "console", None), "file", None)
@@ -87,8 +87,8 @@ def get_logger(name: str) -> logging.Logger:
 def enable_default_logging(level: int | str = logging.INFO) -> None:
     """Print what the package logs on standard error, coloured on a terminal unless ``NO_COLOR`` is set.
 
-    The root logger is left alone, and a second call only sets the level. A line that another handler prints on the
-    console, as the one of `logging.basicConfig` does, is printed by that one alone.
+    The root logger stays as it is. A second call only sets the level. A line that another handler prints on the
+    console, such as the handler of `logging.basicConfig`, is not printed twice.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def epoch_line(name: str, epoch: int, train: Mapping[str, float]) -> str:
 
 
 def validation_line(name: str, epoch: int, valid: Mapping[str, float], improved: bool) -> str:
-    """Return the console line of a validation, with a mark at its end where the best improved.
+    """Return the console line of a validation, with a mark at its end if the best improved.
 
     Log it with ``extra={"improved": improved}`` to have it coloured.
 
@@ -143,7 +143,7 @@ def validation_line(name: str, epoch: int, valid: Mapping[str, float], improved:
     name : str
         The algorithm.
     epoch : int
-        The epoch after which it was made; 0 for the one at the start.
+        The epoch after which it ran; 0 for the one at the start.
     valid : mapping of str to float
         Its monitors.
     improved : bool

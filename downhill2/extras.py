@@ -27,6 +27,6 @@ def need(package: str, extra: str) -> ModuleType:
         return import_module(package)
     except ModuleNotFoundError as error:
         if error.name is None or package.partition(".")[0] != error.name.partition(".")[0]:
-            raise  # it is there, and what is missing is its own affair
+            raise  # it is installed, but something that it imports is missing
         name = package.partition(".")[0]
         raise ImportError(f"this needs {name}, which is not installed; pip install 'downhill2[{extra}]'") from error

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
+
+from pytensor.compile.mode import Mode
 
 from . import climate
 from .checks import flag, shown
@@ -17,9 +19,10 @@ from .loop.run import Run
 from .symbolic import graph, synonyms
 from .symbolic.algorithm import FIXED, Algorithm, AlgorithmType, algorithm, check_attribute
 from .symbolic.graph import Variable
-from .symbolic.hyper import Hyper, Setting, declared
+from .symbolic.hyper import Hyper, Hyperparameters, Setting, declared
 from .symbolic.problem import Pairs, Problem, monitored
 from .symbolic.registry import registry
+from .symbolic.rule import Rule
 
 logging = climate.get_logger("downhill2")  # by this name old scripts reach the package's logger
 
@@ -28,7 +31,7 @@ OF_RUN = ("train", "valid", *NAMES)
 
 
 class OptimizerType(type):
-    """Makes of ``class Mine(Optimizer)`` an algorithm: what a caller defines by it is a rule."""
+    """Turns ``class Mine(Optimizer)`` into an algorithm: the class that a caller defines is a rule."""
 
     def __new__(mcls, name: str, bases: tuple[type, ...], body: dict[str, Any], **kwargs: Any) -> Any:
         """Return a class of algorithms in place of a subclass."""
@@ -46,90 +49,92 @@ class OptimizerType(type):
 class Optimizer(Runs, metaclass=OptimizerType):
     """Minimizes a loss by the updates of one algorithm.
 
-    Subclasses are the algorithms. One is made by `build`, or by calling its class. Made without a loss, it is
-    just its rule and hyperparameters.
+    Subclasses are the algorithms. `build` makes an optimizer, and so does a call of the class. A call without a loss
+    makes the rule alone, with its hyperparameters.
 
     Parameters
     ----------
     loss : scalar TensorVariable, optional
-        What to minimize, of a floating-point dtype. Its mean over the rows of a batch, as a rule.
+        What to minimize, of a floating-point dtype. Usually a mean over the rows of a batch.
     params : sequence of shared variables, optional
         What to change. Default: every floating-point shared variable of the loss, in graph order (depth first,
         left to right), except those that `updates` change and hyperparameters.
     inputs : sequence of TensorVariable, optional
-        What data is fed to, in the order of the data. Default: the explicit inputs of the loss, in graph order.
+        The variables that receive the data, in its order. Default: the explicit inputs of the loss, in graph order.
     updates : dict or sequence of (shared variable, expression) pairs, optional
-        Changes of other variables, made with every training update. A random generator that is drawn from needs none:
-        it advances by itself, unless there is a pair for it (``{rng: rng}`` keeps it still).
+        New values of other variables, set with every training update. A random generator needs no pair: it advances
+        by itself where something is drawn from it. ``{rng: rng}`` keeps it still.
     monitors : dict or sequence of (str, scalar expression) pairs, optional
         What to report beside the loss. The name of a hyperparameter, in place of an expression, reports its value.
     monitor_gradients : bool, optional
         Report ``grad(name)``, the squared Euclidean norm of each parameter's gradient, a float64.
     groups : sequence of dict, optional
-        Settings of their own for some parameters. A group has ``params`` (a parameter, a pattern of names such as
+        Separate settings for some parameters. A group has ``params`` (a parameter, a pattern of names such as
         ``'*bias'``, a function of a parameter that returns a bool, or a list of these), settings, and, for another
-        algorithm with its own defaults, ``algo`` (a name, a class, or ``Adam(learning_rate=0.01)``). What a group
-        without ``algo`` and ``preset`` does not set is the optimizer's. One group without ``params`` takes the rest;
-        every parameter must have a group. `max_global_norm` and the like span all groups.
+        algorithm with its own defaults, ``algo`` (a name, a class, or ``Adam(learning_rate=0.01)``). A group without
+        ``algo`` and ``preset`` takes what it does not set from the optimizer. One group may leave out ``params``: it
+        takes the rest. Every parameter must have a group. `max_global_norm` and the like act on all groups together.
     backend : {'numba', 'c', 'jax', 'pytorch'}, PyTensor mode or its name, optional
         What compiles updates and evaluations. Default: what PyTensor's ``config.mode`` says, which is Numba. ``'c'``
         needs a C++ compiler, ``'jax'`` and ``'pytorch'`` their packages. With JAX, parameters, state and data in
-        memory are on its device while updates are made; callbacks, checkpoints and the caller find arrays of NumPy.
-        It repeats runs, resumed ones too, to rounding and not to the bit, and draws other random numbers.
+        memory are on its device during updates; callbacks, checkpoints and the caller get NumPy arrays. JAX repeats
+        runs, also resumed ones, up to rounding and not to the bit, and draws other random numbers.
     preset : {'torch', 'optax', 'keras', 'downhill'}, optional
-        Whose defaults and conventions hold for what is not set, here or in an earlier call; until another is named.
-        `list_algorithms` tells which an algorithm has.
+        The library whose defaults and conventions apply to all that is not set, here or in an earlier call. It
+        applies until another preset is named. `list_algorithms` shows which presets an algorithm has.
     learning_rate : float
         Factor of the direction; dimensionless, at least 0. Like every number below it may also be a shared
         variable, a symbolic scalar, a schedule (`downhill2.schedules`) or a function of the number of updates made
         so far. Default 1e-4.
     learning_rate_factor : float
-        What the learning rate is multiplied by; for groups. At least 0. Default 1.
+        Factor of the learning rate; for groups. At least 0. Default 1.
     frozen : bool
         Whether parameters stay as they are; for groups. Default False.
     momentum : float
-        What remains of the velocity from update to update, in [0, 1). Default 0: no momentum.
+        Fraction of the velocity that the next update keeps, in [0, 1). Default 0: no momentum.
     nesterov : bool
         Whether momentum is Nesterov's. Default False.
     momentum_rate : {'inside', 'outside'}
-        Whether the velocity sums steps, with the learning rate of their time in them (downhill, Keras,
-        Lasagne), or directions, and the present rate scales all of it (torch, optax). Default ``'inside'``.
+        ``'inside'``: the velocity sums steps, each with the learning rate of its own update (downhill, Keras,
+        Lasagne). ``'outside'``: it sums directions, and the present rate multiplies the sum (torch, optax).
+        Default ``'inside'``.
     weight_decay : float
         Strength of the decay of parameters; at least 0. Default 0: none.
     decay : {'coupled', 'decoupled', 'independent', 'proximal'}
-        Whether ``weight_decay * param`` is added to the gradient (L2), subtracted from the parameter times the
-        learning rate (AdamW), or subtracted without the rate; or whether the new parameter is divided by
-        ``1 + learning_rate * weight_decay`` (Adan). Default ``'coupled'``.
+        ``'coupled'``: ``weight_decay * param`` is added to the gradient (L2). ``'decoupled'``: it is multiplied by the
+        learning rate and subtracted from the parameter (AdamW). ``'independent'``: it is subtracted without the rate.
+        ``'proximal'``: the new parameter is divided by ``1 + learning_rate * weight_decay`` (Adan).
+        Default ``'coupled'``.
     max_gradient_elem : float
         Largest magnitude of a gradient's element; wins over `max_gradient_norm`. Default 0: no limit.
     max_gradient_norm : float
         Largest Euclidean norm of each parameter's gradient. Default 0: no limit.
     max_global_norm : float
-        Largest Euclidean norm of all gradients together. Default 0: no limit. For this and all numbers above that are
-        off at 0, a schedule or variable that comes to 0 means the same.
+        Largest Euclidean norm of all gradients together. Default 0: no limit. A schedule or variable that reaches 0
+        means the same, here and for all numbers above that are off at 0.
     accumulate, reduction, sam, centralize, clip_adaptive, gradient_noise, transforms, mechanic, project, lookahead, \
     ema, swa
-        What else may happen before and after the equation: see `downhill2.symbolic.algorithm.Algorithm`.
+        What happens before and after the equation: see `downhill2.symbolic.algorithm.Algorithm`.
 
     Attributes
     ----------
     hyper : mapping of str to float
-        The hyperparameters' present values: ``opt.hyper['learning_rate']``. They are set by
-        ``opt.learning_rate = 0.01``; ``opt.learning_rate`` itself is the symbolic scalar. Those of a group are
+        The present values of hyperparameters: ``opt.hyper['learning_rate']``. ``opt.learning_rate = 0.01`` sets one;
+        ``opt.learning_rate`` itself is the symbolic scalar. Groups have theirs under
         ``opt.hyper['group0.learning_rate']``.
     groups : list of Optimizer
         The algorithm of each group, without a loss: ``opt.groups[0].learning_rate = 0.01``.
     state : dict of str to array
         Copies of the state of the algorithm: ``opt.state['W.adam.m']``.
     stopped : str or None
-        Why the latest run ended; None before and while one runs.
+        Why the latest run ended; None before the first run and during a run.
     best_monitors : dict of str to float
         The validation monitors of the best parameters of the latest run.
 
     Raises
     ------
     TypeError, ValueError
-        For arguments that are wrong, before anything is compiled.
+        For wrong arguments, before anything is compiled.
     """
 
     def __init__(
@@ -141,7 +146,7 @@ class Optimizer(Runs, metaclass=OptimizerType):
         updates: Pairs = (),
         monitors: Pairs = (),
         monitor_gradients: bool = False,
-        backend: Any = None,
+        backend: str | Mode | None = None,
     ) -> None:
         if not isinstance(type(rule), AlgorithmType):
             raise TypeError(
@@ -171,7 +176,7 @@ class Optimizer(Runs, metaclass=OptimizerType):
             raise AttributeError(message, name=name, obj=self)
         return getattr(rule, name)
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         rule = self.__dict__.get("rule")
         if rule is not None and "fit" in vars(self):
             if name in rule.hyper.declared or name == "preset" or (name in vars(rule) and name not in FIXED):
@@ -189,27 +194,27 @@ class Optimizer(Runs, metaclass=OptimizerType):
         return {**vars(self), "_on": None}
 
     def __dir__(self) -> list[str]:
-        """Return the names of runs, and of the settings that are of this algorithm or set."""
+        """Return the names that all optimizers have, and the settings that the algorithm declares or a caller set."""
         hyper, everywhere = self.rule.hyper, declared(Algorithm, Hyper | Setting)
         own = [n for n, d in hyper.declared.items() if everywhere.get(n) is not d or n in hyper.explicit]
         return sorted({*super().__dir__(), *own, "learning_rate"})
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Raise TypeError: other packages call what they take as an optimizer."""
-        return self.rule(*args, **kwargs)
+    def __call__(self, *args: object, **kwargs: object) -> NoReturn:
+        """Raise TypeError with advice: other packages call their optimizers."""
+        self.rule(*args, **kwargs)
 
     def __repr__(self) -> str:
         return summary(self)
 
-    # -- what is known
+    # -- parts of the rule and of the problem
 
     @property
-    def hyper(self) -> Any:
+    def hyper(self) -> Hyperparameters:
         """The hyperparameters' present values by name."""
         return self.rule.hyper
 
     @property
-    def groups(self) -> list[Any]:
+    def groups(self) -> list[Rule]:
         """The algorithm of each parameter group."""
         return self.rule.groups
 
@@ -225,12 +230,12 @@ class Optimizer(Runs, metaclass=OptimizerType):
 
     @property
     def inputs(self) -> list[Variable]:
-        """What data is fed to, in the order of the data."""
+        """The variables that receive the data, in its order."""
         return self.fit.problem.inputs
 
     @property
     def state(self) -> dict[str, Any]:
-        """Copies of the algorithm's state by name, as far as it was needed yet."""
+        """Copies of the algorithm's state by name; it lacks state that nothing has used yet."""
         return self.rule.context.store.values()
 
     def report(self, path: str | os.PathLike[str]) -> None:
@@ -239,7 +244,7 @@ class Optimizer(Runs, metaclass=OptimizerType):
         Parameters
         ----------
         path : path
-            The file. What was there stays until the report is whole.
+            The file. The old one stays until the new one is complete.
 
         Raises
         ------
@@ -256,7 +261,7 @@ class Optimizer(Runs, metaclass=OptimizerType):
 
     # -- just the graph
 
-    def get_updates(self, **hyper: Any) -> list[tuple[Variable, Variable]]:
+    def get_updates(self, **hyper: object) -> list[tuple[Variable, Variable]]:
         """Return the update expressions.
 
         Parameters
@@ -268,8 +273,8 @@ class Optimizer(Runs, metaclass=OptimizerType):
         -------
         list of (shared variable, expression) pairs
             The new value of every parameter, state variable, clock and generator that the loss draws from, each
-            once, ready for ``pytensor.function(updates=...)``. The pairs that were given as `updates` are not among
-            them. Repeated calls, and runs, work on the same state.
+            once, ready for ``pytensor.function(updates=...)``. The pairs of the argument `updates` are not
+            among them. Repeated calls, and runs, use the same state.
 
         Raises
         ------
@@ -282,12 +287,12 @@ class Optimizer(Runs, metaclass=OptimizerType):
             return list(fit.alone().items())
 
     def get_evaluated(self) -> dict[Variable, Variable]:
-        """Return what to use in place of parameters, where that is not the parameter itself but an average.
+        """Return the averages to use in place of parameters.
 
-        That is so with `ema`, `swa` and `lookahead`, for ASGD and for the Schedule-Free algorithms. Runs validate,
-        keep and restore it. Who makes updates alone uses it: ``pytensor.function(..., givens=opt.get_evaluated())``
-        computes with it, and ``pytensor.function([], [], updates=opt.get_evaluated())()``, after the last update,
-        sets parameters to it.
+        `ema`, `swa`, `lookahead`, ASGD and the Schedule-Free algorithms have them. Runs validate, keep and restore
+        averages. In a loop of your own, ``pytensor.function(..., givens=opt.get_evaluated())`` computes with them,
+        and ``pytensor.function([], [], updates=opt.get_evaluated())()``, after the last update, sets parameters to
+        them.
 
         Returns
         -------
@@ -305,8 +310,8 @@ def build(
     updates: Pairs = (),
     monitors: Pairs = (),
     monitor_gradients: bool = False,
-    groups: Sequence[Mapping[str, Any]] = (),
-    backend: Any = None,
+    groups: Sequence[Mapping[str, object]] = (),
+    backend: str | Mode | None = None,
     **hyper: Any,
 ) -> Optimizer:
     """Make an optimizer by the name of its algorithm.
@@ -324,7 +329,9 @@ def build(
         If there is no algorithm of that name.
     """
     cls = algorithm(algo)
-    made: Optimizer = cls(loss, params, inputs, updates, monitors, monitor_gradients, groups, backend, **hyper)
+    made: Optimizer = optimizer(
+        cls, loss, params, inputs, updates, monitors, monitor_gradients, groups, backend, **hyper
+    )
     return made
 
 
@@ -336,11 +343,11 @@ def optimizer(
     updates: Pairs = (),
     monitors: Pairs = (),
     monitor_gradients: bool = False,
-    groups: Sequence[Mapping[str, Any]] = (),
-    backend: Any = None,
+    groups: Sequence[Mapping[str, object]] = (),
+    backend: str | Mode | None = None,
     **hyper: Any,
 ) -> Any:
-    """Return what calling an algorithm with these arguments makes: an optimizer, or without a loss its rule."""
+    """Return an optimizer of an algorithm; without a loss, its rule."""
     given = {"groups": groups} if groups else {}
     rule = cls(**given, **hyper)
     if loss is None:
@@ -349,7 +356,7 @@ def optimizer(
 
 
 def summary(opt: Optimizer) -> str:
-    """Return an optimizer in a line: its algorithm, its parameters, what is set, and how far it ran."""
+    """Return an optimizer in a line: its algorithm, its settings, its parameters, and how far it ran."""
     params, clock = opt.fit.problem.params, opt.rule.context.clock
     values = sum(p.get_value(borrow=True).size for p in params)
     sizes = f"{len(params):,} parameter{_s(len(params))} with {values:,} value{_s(values)}"

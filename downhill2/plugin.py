@@ -1,4 +1,4 @@
-"""Algorithms as functions of a loss, or of gradients: what other packages take as an optimizer."""
+"""Algorithms as functions of a loss, or of gradients, which other packages take as optimizers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Updates(dict[Variable, Variable]):
 
 
 def updates(
-    loss_or_grads: Any = None,
+    loss_or_grads: Variable | Sequence[Variable] | None = None,
     params: Sequence[Variable] | None = None,
     algo: str | type[Algorithm] = "adam",
     **hyper: Any,
@@ -59,8 +59,8 @@ def updates(
     -------
     Updates, a dict of shared variable to expression
         The new value of every parameter, state variable, clock and generator that a loss draws from, each once, for
-        ``pytensor.function(updates=...)``. Each call has state of its own. Generators that gradients draw from are
-        the caller's to advance, as PyMC does.
+        ``pytensor.function(updates=...)``. Each call has state of its own. The caller advances the generators
+        that gradients draw from, as PyMC does.
 
         Its attribute ``evaluated`` maps parameters to what to use in their place, where that is an average: with
         ``ema=``, ``swa=``, ``lookahead=``, ASGD and the Schedule-Free algorithms. It is empty otherwise.
@@ -68,9 +68,9 @@ def updates(
     Raises
     ------
     TypeError, ValueError
-        For wrong arguments; also for an algorithm, or a setting, that needs more than gradients where these are all
-        that is given; where neither is given, for an algorithm or a setting that is about an average, which the
-        package that asks for updates later could not reach.
+        For wrong arguments. With gradients, also for an algorithm or a setting that needs more than gradients. With
+        neither loss nor gradients, also for one that has an average: the package that calls for updates later could
+        not reach it.
 
     Examples
     --------
@@ -85,7 +85,7 @@ def updates(
     if loss_or_grads is None:
         if params is not None:
             raise TypeError("loss_or_grads must be a loss or gradients where params are given, got None")
-        _check_point(algorithm(algo)(**hyper))  # what is wrong is told where it stands
+        _check_point(algorithm(algo)(**hyper))  # raise errors here, before the other package calls
         return partial(updates, algo=algo, **hyper)
     if graph.is_variable(loss_or_grads):
         opt = build(algo, loss_or_grads, params, **hyper)
@@ -93,7 +93,7 @@ def updates(
     return _of_gradients(loss_or_grads, params, algorithm(algo)(**hyper))
 
 
-def _of_gradients(grads: Any, params: Sequence[Variable] | None, rule: Algorithm) -> Updates:
+def _of_gradients(grads: Sequence[Variable], params: Sequence[Variable] | None, rule: Algorithm) -> Updates:
     if isinstance(grads, str) or not isinstance(grads, Sequence):
         raise TypeError(f"loss_or_grads must be a loss or a sequence of gradients, got {grads!r}")
     if params is None:
@@ -108,8 +108,8 @@ def _of_gradients(grads: Any, params: Sequence[Variable] | None, rule: Algorithm
     return Updates(new, pipeline.evaluated(rule, layout))
 
 
-def _checked(grads: Sequence[Any], params: Sequence[Variable], names: Sequence[str]) -> list[Variable]:
-    """Return gradients in the dtypes in which parameters are updated, or raise an error for what is none."""
+def _checked(grads: Sequence[Variable], params: Sequence[Variable], names: Sequence[str]) -> list[Variable]:
+    """Return gradients in the dtypes in which parameters are updated, or raise an error for anything else."""
     if len(grads) != len(params):
         raise ValueError(f"loss_or_grads must have a gradient for each of {len(params)} params, got {len(grads)}")
     for g, p, name in zip(grads, params, names, strict=True):
@@ -134,7 +134,7 @@ def _check_needs(rule: Algorithm, layout: Layout) -> None:
 
 
 def _check_point(rule: Algorithm) -> None:
-    """Raise ValueError if another point than the parameters is the one to use."""
+    """Raise ValueError if an average is to be used in place of the parameters."""
     settings = [type(stage).__name__.lower() for stage in averages(rule)]
     algos = [type(part).__name__.lower() for part in rule.groups or [rule] if hasattr(part, "evaluated")]
     found = [*(f"{n}={rule.hyper[n]!r}" for n in settings), *(f"algo={n!r}" for n in algos)]

@@ -1,19 +1,18 @@
-"""Algorithms by function, without a class."""
+"""Algorithms from functions, without a class."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from .symbolic.algorithm import Algorithm, AlgorithmType
-from .symbolic.functional import members
+from .symbolic.functional import Function, members
 
 SCOPES = ("element", "tensor", "all")
 
 
-def rule(f: Callable[..., Any] | None = None, *, name: str | None = None, scope: str = "tensor") -> Any:
-    """Make an algorithm of a function; also a decorator, with or without arguments.
+def rule(f: Function | None = None, *, name: str | None = None, scope: str = "tensor") -> Any:
+    """Make an algorithm from a function; also a decorator, with or without arguments.
 
     Parameters
     ----------
@@ -24,7 +23,7 @@ def rule(f: Callable[..., Any] | None = None, *, name: str | None = None, scope:
         without default may be ``t`` (the number of the update, from 1), ``loss``, ``global_norm`` and ``rate``; a
         function that takes `rate` returns the step itself.
     name : str, optional
-        What it is called. Default: the name of the function.
+        The name of the algorithm. Default: the name of the function.
     scope : {'element', 'tensor', 'all'}
         What it sees as its parameter: see `Optimizer.scope`. An equation that treats each element alike may declare
         ``'element'``, and then runs on many small parameters at once. Default ``'tensor'``: one parameter at a time.
@@ -39,7 +38,7 @@ def rule(f: Callable[..., Any] | None = None, *, name: str | None = None, scope:
     TypeError
         If `f` is no function, or has arguments that it may not have.
     ValueError
-        If `name` or `scope` is none.
+        If `name` or `scope` is not a valid one.
 
     Examples
     --------

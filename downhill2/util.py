@@ -1,8 +1,6 @@
-"""What rules written for downhill import from its module of this name."""
+"""Functions that rules written for downhill import from its module ``util``."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import pytensor
@@ -14,15 +12,15 @@ from .symbolic.graph import Variable
 __all__ = ["as_float", "find_inputs_and_params", "shared_like"]
 
 
-def shared_like(param: Variable, suffix: str, init: Any = 0) -> Variable:
-    """Make a shared variable of the shape and dtype of another, called by its name and a suffix.
+def shared_like(param: Variable, suffix: str, init: float | np.ndarray = 0) -> Variable:
+    """Make a shared variable of the shape and dtype of another, named after it with a suffix.
 
     Parameters
     ----------
     param : shared variable
     suffix : str
     init : float or array
-        What its elements begin with. Default 0.
+        The first value of its elements. Default 0.
 
     Returns
     -------
@@ -33,7 +31,7 @@ def shared_like(param: Variable, suffix: str, init: Any = 0) -> Variable:
     return pytensor.shared(value, name=f"{param.name}_{suffix}", shape=param.type.shape)
 
 
-def as_float(x: Any) -> Variable:
+def as_float(x: Variable | float | np.ndarray) -> Variable:
     """Return a number, an array or an expression as an expression of PyTensor's ``floatX``."""
     return pt.cast(pt.as_tensor_variable(x), pytensor.config.floatX)
 

@@ -19,13 +19,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import downhill2
-from downhill2 import checks, schedules
+from downhill2 import checks, projections, schedules
 from downhill2.cli.arguments import count
-from downhill2.fitting import runs
+from downhill2.fitting import running
 from downhill2.fitting.settings import KINDS, NAMES
 from downhill2.loop.plateau import ReduceOnPlateau
 from downhill2.loop.stopping import Plateau
-from downhill2.symbolic import projections
 from downhill2.symbolic.hyper import Hyper, Setting, declared
 from downhill2.tuning.learning_rate import find_learning_rate
 
@@ -169,6 +168,7 @@ MADE_OF = {
     schedules.Exponential: {"start": 1.0, "factor": 0.5},
     schedules.InverseTime: {"start": 1.0, "decay": 0.5},
     schedules.Cosine: {"start": 1.0, "length": 10},
+    schedules.CosineWave: {"start": 1.0, "length": 10},
     schedules.CosineRestarts: {"start": 1.0, "length": 10},
     schedules.OneCycle: {"peak": 1.0, "length": 100},
     schedules.Cyclic: {"low": 0.1, "high": 1.0, "rises": 5},
@@ -244,7 +244,7 @@ RUN = [n for n in NAMES if n not in ("checkpoint", "history", "valid_loss", "val
 @example("resume", 1)
 def test_a_setting_of_a_run_takes_a_value_or_names_itself_before_anything_is_compiled(opt, name, value):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "Session", accept)
+        patch.setattr(running, "Session", accept)
         patch.setattr(pytensor, "function", accept)
         rest = {"checkpoint": "never"} if name == "resume" else {}
         answered(name, lambda: opt.minimize(**{"max_updates": 3, "progress": False, **rest, name: value}))
@@ -267,7 +267,7 @@ def test_an_argument_of_build_is_taken_or_names_itself(name, value):
 @example("train", 10**5000)
 def test_data_and_functions_of_a_run_are_taken_or_refused_in_few_words(opt, name, value):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "Session", accept)
+        patch.setattr(running, "Session", accept)
         patch.setattr(pytensor, "function", accept)
         # data has more to say: which of its arrays, which axis
         word = "" if name in ("train", "valid") else name

@@ -121,7 +121,7 @@ class AdagradWindow(Algorithm):
     True
     """
 
-    scope = "tensor"  # its memory has an axis more than the parameter
+    scope = "tensor"  # its state has one axis more than the parameter
     learning_rate = with_default(Algorithm.learning_rate, 1e-3)
     epsilon = Hyper(0.1, "rms_regularizer", at_least=0)
     epsilon_at = Setting("inside", ("inside", "outside"))

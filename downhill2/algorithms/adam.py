@@ -91,6 +91,6 @@ class Adam(Algorithm):
     def denominator(self, v_hat: Variable) -> Variable:
         """Return the corrected root, with epsilon beside it."""
         epsilon = self.epsilon
-        if self.epsilon_at == "hat":  # the paper's epsilon-hat, as it enters beside the corrected root
+        if self.epsilon_at == "hat":  # the paper's epsilon-hat, as it is beside the corrected root
             epsilon = epsilon / pt.sqrt(1 - self.beta2**self.t)
         return pt.sqrt(v_hat) + epsilon

@@ -1,4 +1,4 @@
-"""What became of Adam: another maximum, another decay, another momentum, another start."""
+"""Variants of Adam: another maximum, another decay, another momentum, another start."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ class NAdam(Adam):
 
     def mu(self, t: Variable) -> Variable:
         """Return the weight of what is remembered at update `t`."""
-        base = np.float64(0.96)  # a plain 0.96 is float32 to PyTensor where its floatX is
+        base = np.float64(0.96)  # PyTensor makes a plain 0.96 float32 if its floatX is float32
         return self.beta1 * (1 - base ** (t * self.momentum_decay) / 2) if self.momentum_schedule else self.beta1
 
     def direction(  # type: ignore[override]  # states come by name

@@ -141,6 +141,6 @@ class MADGRAD(Algorithm):
         weight = (self.rate + self.epsilon) * pt.sqrt(self.t)
         s_t = s + weight * grad
         v_t = v + weight * grad**2
-        third = np.float64(1 / 3)  # a plain 1 / 3 is float32 to PyTensor where its floatX is
+        third = np.float64(1 / 3)  # PyTensor makes a plain 1 / 3 float32 if its floatX is float32
         z = x0 - s_t / (v_t**third + self.epsilon)
         return (1 - self.beta) * (param - z), {"s": s_t, "v": v_t, "x0": x0}

@@ -140,7 +140,7 @@ class ACProp(Algorithm):
     def direction(
         self, param: Variable, grad: Variable, m: Variable, s: Variable
     ) -> tuple[Variable, dict[str, Variable]]:
-        t_1 = pt.maximum(self.t - 1, 1)  # the first update divides by nothing that it would need
+        t_1 = pt.maximum(self.t - 1, 1)  # no 0 / 0 in the first update, which takes 1 instead
         s_hat = pt.switch(self.t > 1, s / (1 - self.beta2**t_1), 1)
         m_t = ema(self.beta1, m, grad)
         deviation = grad - (m_t if self.form == "paper" else m)

@@ -106,13 +106,13 @@ class SM3(Algorithm):
         return pt.concatenate([nu.max(axis=_others(i, nu.ndim)) for i in range(nu.ndim)])
 
 
-def _axes(rule: Any, shape: Shape) -> tuple[int, int] | None:
+def _axes(rule: Adafactor, shape: Shape) -> tuple[int, int] | None:
     """Return the axes whose means stand for all second moments; None: a tensor of this shape keeps them all."""
     if len(shape) < 2:
         return None
     last = rule.factored_axes == "last"
     i, j = (len(shape) - 2, len(shape) - 1) if last else (int(a) for a in np.argsort(shape, kind="stable")[-2:])
-    # of no elements there are no means
+    # an empty tensor has no means
     return (i, j) if min(shape[i], shape[j]) >= max(1, rule.factor_from) else None
 
 
@@ -120,17 +120,17 @@ def _without(shape: Shape, axis: int) -> Shape:
     return shape[:axis] + shape[axis + 1 :]
 
 
-def _row_shape(rule: Any, value: Any) -> Shape:
+def _row_shape(rule: Adafactor, value: np.ndarray) -> Shape:
     axes = _axes(rule, value.shape)
     return _without(value.shape, axes[1]) if axes else (0,)
 
 
-def _column_shape(rule: Any, value: Any) -> Shape:
+def _column_shape(rule: Adafactor, value: np.ndarray) -> Shape:
     axes = _axes(rule, value.shape)
     return _without(value.shape, axes[0]) if axes else (0,)
 
 
-def _whole_shape(rule: Any, value: Any) -> Shape:
+def _whole_shape(rule: Adafactor, value: np.ndarray) -> Shape:
     return (0,) if _axes(rule, value.shape) else value.shape
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytensor.tensor as pt
 
@@ -78,8 +76,8 @@ class Polyak(Algorithm):
         return self.loss - self.f_min
 
     @property
-    def weight(self) -> Any:
-        """What the squared norm counts."""
+    def weight(self) -> Variable:
+        """The factor of the squared norm."""
         return 1
 
 
@@ -121,7 +119,7 @@ class SPS(Polyak):
     c = Hyper(0.5, above=0)
 
     @property
-    def weight(self) -> Any:
+    def weight(self) -> Variable:
         return self.c
 
 
@@ -246,7 +244,7 @@ class MoMo(Algorithm):
         return {"m": ema(beta, m, grad), "f": ema(beta, f, self.loss), "gamma": ema(beta, gamma, product)}
 
     def step(
-        self, param: Variable, d: Variable, state: dict[str, Variable], bound: Variable, correction: Any
+        self, param: Variable, d: Variable, state: dict[str, Variable], bound: Variable, correction: Variable
     ) -> tuple[Variable, dict[str, Variable]]:
         """Return the step along d, with decay, and the state, with the new bound where that adapts."""
         m, f, gamma, shrink = state["m"], state["f"], state["gamma"], self.rate * self.weight_decay
@@ -319,7 +317,7 @@ class MoMoAdam(MoMo):
     epsilon = Hyper(1e-8, at_least=0)
     v = Zeros()
 
-    def direction(  # type: ignore[override]  # of a rule with one state more
+    def direction(  # type: ignore[override]  # it has one state more
         self,
         param: Variable,
         grad: Variable,

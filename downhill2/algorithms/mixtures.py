@@ -15,7 +15,7 @@ from ..symbolic.transforms import WeightDecay
 class Adan(Algorithm):
     r"""Adan: Adam with Nesterov's momentum, estimated from the differences of gradients.
 
-    Nesterov's method takes the gradient a little ahead. How the gradient will change ahead can be told from how it
+    Nesterov's method takes the gradient a little ahead. How the gradient will change ahead can be seen from how it
     has changed, so a mean of differences is added to the mean of gradients, and no second gradient is needed.
 
     .. math::

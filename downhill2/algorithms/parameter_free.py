@@ -80,7 +80,7 @@ class DoG(Algorithm):
         return times(rate, grad), {"x0": x0, "r": r_t, "g2": g2_t}
 
     def first_distance(self, param: Variable) -> Variable:
-        """Return what the distance from the start counts as where there has been no step."""
+        """Return what counts as the distance from the start before the first step."""
         if self.init_step_kind == "learning_rate":
             return pt.constant(0.0)
         return self.init_step * (1 + norm(param)) if self.init_step_kind == "heuristic" else self.init_step
@@ -146,7 +146,7 @@ class DoWG(Algorithm):
 
 
 def _at_least(d: Variable, numerator: Variable, denominator: Variable) -> Variable:
-    """Return the larger of an estimate and a quotient, which is none where all gradients were zero."""
+    """Return the larger of an estimate and a quotient; the estimate where all gradients were zero."""
     return pt.maximum(d, pt.switch(denominator > 0, numerator / denominator, d))
 
 
@@ -154,7 +154,7 @@ class DAdaptAdamW(Algorithm):
     r"""D-Adapt AdamW: AdamW that estimates its learning rate as it goes.
 
     How well past steps point along the present gradient bounds the distance to the solution from below; the bound
-    only grows, and is the learning rate. The rate that is given multiplies it, for schedules.
+    only grows, and is the learning rate. `learning_rate` multiplies it, for schedules.
 
     .. math::
         \begin{aligned}
@@ -281,7 +281,7 @@ class Prodigy(DAdaptAdamW):
     safeguard_warmup = Setting(False)
     x0 = Copy()
 
-    def direction(  # type: ignore[override]  # of a rule with one state more
+    def direction(  # type: ignore[override]  # it has one state more
         self,
         param: Variable,
         grad: Variable,

@@ -94,7 +94,7 @@ class RMSProp(Algorithm):
         self, param: Variable, grad: Variable, s: Variable, m: Variable = None
     ) -> tuple[Variable, dict[str, Variable]]:
         if self.centered:
-            # the recursion of E[g^2] - E[g]^2: a sum of squares, where the difference would cancel
+            # E[g^2] - E[g]^2 by recursion, as a sum of squares: the difference itself would cancel
             s_t = self.rho * s + self.rho * (1 - self.rho) * (grad - m) ** 2
             new = {"s": s_t, "m": ema(self.rho, m, grad)}
         else:

@@ -147,7 +147,7 @@ class ScheduleFreeAdamW(ScheduleFree):
     epsilon = Hyper(1e-8, at_least=0)
     v = Zeros()
 
-    def direction(  # type: ignore[override]  # of a rule with one state more
+    def direction(  # type: ignore[override]  # it has one state more
         self, param: Variable, grad: Variable, z: Variable, total: Variable, largest: Variable, v: Variable
     ) -> tuple[Variable, State]:
         v_t = ema(self.beta2, v, grad**2)

@@ -21,7 +21,7 @@ from .supply import source_of
 
 __all__ = ["Dataset", "Feed"]
 
-SHUFFLES = ("rows", "batches", False)
+SHUFFLES: tuple[Literal["rows", "batches", False], ...] = ("rows", "batches", False)
 
 
 class Dataset:

@@ -159,7 +159,7 @@ class History(Sequence[Record]):
 
     def to_json_lines(self, path: str | os.PathLike[str]) -> None:
         """Write a file with a line of JSON for each record, as `HistoryFile` does while a run goes on."""
-        with open(path, "wb") as file:
+        with open(checks.path("path", path), "wb") as file:
             file.writelines(map(encoded, self))
 
     # -- and back

@@ -5,11 +5,11 @@ Any hyperparameter takes one::
     downhill2.minimize(loss, train, algo="adam", learning_rate=schedules.Cosine(0.01, 5000))
     opt.iterate(train, learning_rate=schedules.WarmUp(schedules.Step(0.1, every=30, per="epoch"), 500))
 
-A schedule is called with a number, or an array of them, to look at it: ``plt.plot(schedule(np.arange(5000)))``.
+Call a schedule with a number, or an array, to see its values: ``plt.plot(schedule(np.arange(5000)))``.
 
-A run looks at it too, before anything is compiled, as far as ``max_updates`` and ``max_epochs`` tell how far it goes:
-where it leaves the range of what it drives, below 0 for a learning rate, that is a ValueError. A function or an
-expression of one's own has to keep within that range by itself, as has a schedule in `Optimizer.get_updates`.
+Before anything is compiled, a run checks it as far as ``max_updates`` and ``max_epochs`` reach: a schedule that leaves
+the range of its hyperparameter, such as below 0 for a learning rate, is a ValueError. Your own functions and
+expressions are not checked, and neither is a schedule in `Optimizer.get_updates`.
 """
 
 from __future__ import annotations

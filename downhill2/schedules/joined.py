@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from .schedule import Schedule, Scheduled, scheduled
+from .schedule import Numbers, Schedule, Scheduled, scheduled
 from .sequences import finite, increasing, one_more, positive, sequence
 from .shapes import fraction, of, where
 
@@ -36,12 +35,12 @@ class Join(Schedule):
     def clocks(self) -> frozenset[str]:
         return frozenset({self.per}).union(*(s.clocks for s in self._parts))
 
-    def at(self, update: Any, epoch: Any) -> Any:
+    def at(self, update: Numbers, epoch: Numbers) -> Numbers:
         begins = (0, *self.boundaries)
         t = epoch if self.per == "epoch" else update
         out = self._parts[0].at(update, epoch)
         for begin, schedule in zip(begins[1:], self._parts[1:], strict=True):
-            # before its turn it is not asked for what it may not have: the root of a negative number, say
+            # no schedule sees a time before its turn: it might take the root of a negative number
             since = of(t).maximum(t - begin, 0)
             value = schedule.at(update, since) if self.per == "epoch" else schedule.at(since, epoch)
             out = where(t >= begin, value, out)
@@ -73,7 +72,7 @@ class WarmUp(Schedule):
     def clocks(self) -> frozenset[str]:
         return self._after.clocks | {self.per}
 
-    def at(self, update: Any, epoch: Any) -> Any:
+    def at(self, update: Numbers, epoch: Numbers) -> Numbers:
         t = epoch if self.per == "epoch" else update
         since = of(t).maximum(t - self.length, 0)
         schedule = self._after

@@ -1,4 +1,4 @@
-"""What a schedule is: a function of clocks; and those of no formula: constants, functions and products."""
+"""Schedules are functions of clocks; here are their base classes, constants, functions and products."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
 from ..checks import choice, conform, kind_of, number
 from ..symbolic import graph
+from ..symbolic.graph import Variable
 from .sequences import finite, sequence
 
 PER = ("update", "epoch")
+
+Numbers: TypeAlias = Variable | np.ndarray
+"""A symbolic scalar, or an array of float64."""
 
 
 @dataclass(frozen=True)
@@ -40,27 +44,27 @@ class Schedule(ABC):
         """Raise an error for arguments that are wrong."""
 
     @abstractmethod
-    def at(self, update: Any, epoch: Any) -> Any:
-        """Return the value where so many updates and epochs are made; symbolic scalars, or arrays of float64."""
+    def at(self, update: Numbers, epoch: Numbers) -> Numbers:
+        """Return the value after so many updates and epochs: symbolic scalars, or arrays of float64."""
 
     @property
     def clocks(self) -> frozenset[str]:
         """What the schedule counts, updates, epochs or both."""
         return frozenset({self.per})
 
-    def __call__(self, t: Any, epoch: Any = None) -> Any:
-        """Return the value where `t` updates, or epochs, are made.
+    def __call__(self, t: Numbers | float, epoch: Numbers | float | None = None) -> Numbers:
+        """Return the value after `t` updates, or epochs.
 
         Parameters
         ----------
         t : number, array or symbolic scalar
         epoch : the same, optional
-            Epochs, for a schedule that counts both: `t` is updates then.
+            Epochs, for a schedule that counts both; then `t` is updates.
 
         Raises
         ------
         ValueError
-            If the schedule counts both, and `epoch` is not given.
+            If the schedule counts both, and `epoch` is None.
         """
         if epoch is None and len(self.clocks) > 1:
             raise ValueError("epoch must be given for a schedule that counts updates and epochs, got None")
@@ -70,13 +74,13 @@ class Schedule(ABC):
         update, epoch = np.broadcast_arrays(*(np.asarray(x, "float64") for x in clocks))
         return np.broadcast_to(np.asarray(self.at(update, epoch), "float64"), update.shape)[()]
 
-    def __mul__(self, other: Any) -> Product:
+    def __mul__(self, other: Scheduled) -> Product:
         return Product((self, other))
 
     __rmul__ = __mul__
 
 
-Scheduled = Schedule | float | Callable[[Any], Any]
+Scheduled = Schedule | float | Callable[[Numbers], Numbers]
 
 
 @dataclass(frozen=True)
@@ -84,11 +88,11 @@ class Single(Schedule):
     """A function of one clock."""
 
     @abstractmethod
-    def value(self, t: Any) -> Any:
-        """Return the value where `t` is counted, which is a symbolic scalar or an array of float64, and so is this."""
+    def value(self, t: Numbers) -> Numbers:
+        """Return the value at a count: both are symbolic scalars, or arrays of float64."""
 
-    def at(self, update: Any, epoch: Any) -> Any:
-        """Return the value where so many updates and epochs are made."""
+    def at(self, update: Numbers, epoch: Numbers) -> Numbers:
+        """Return the value after so many updates and epochs."""
         return self.value(epoch if self.per == "epoch" else update)
 
 
@@ -105,24 +109,24 @@ class Constant(Single):
     def clocks(self) -> frozenset[str]:
         return frozenset()
 
-    def value(self, t: Any) -> Any:
+    def value(self, t: Numbers) -> Numbers:
         return self.start + 0 * t
 
 
 @dataclass(frozen=True)
 class Function(Single):
-    """A function of one's own: ``Function(lambda n: 0.1 / (n + 1), per='epoch')``.
+    """Your own function: ``Function(lambda n: 0.1 / (n + 1), per='epoch')``.
 
-    It takes a symbolic scalar and returns one; it should take arrays too, if one wants to look at its values.
+    It takes a symbolic scalar and returns one; to show its values, it must take arrays too.
     """
 
-    function: Callable[[Any], Any]
+    function: Callable[[Numbers], Numbers]
 
     def check(self) -> None:
         if not callable(self.function):
             raise TypeError(f"function must be a function of a count, got {kind_of(self.function)}")
 
-    def value(self, t: Any) -> Any:
+    def value(self, t: Numbers) -> Numbers:
         return self.function(t)
 
 
@@ -139,11 +143,11 @@ class Product(Schedule):
     def clocks(self) -> frozenset[str]:
         return frozenset().union(*(s.clocks for s in self.factors))  # type: ignore[union-attr]
 
-    def at(self, update: Any, epoch: Any) -> Any:
-        return math.prod(s.at(update, epoch) for s in self.factors)  # type: ignore[union-attr]
+    def at(self, update: Numbers, epoch: Numbers) -> Numbers:
+        return math.prod(s.at(update, epoch) for s in self.factors)  # type: ignore[union-attr,misc]
 
 
-def scheduled(name: str, x: Any, per: str = "update") -> Schedule:
+def scheduled(name: str, x: Scheduled, per: str = "update") -> Schedule:
     """Return a schedule, a number or a function as a schedule."""
     if isinstance(x, Schedule):
         return x

@@ -5,32 +5,33 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 import pytensor.tensor as pt
 
 from ..checks import choice, conform, flag, number
 from ..symbolic import graph
-from .schedule import Single
+from .schedule import Numbers, Single
 from .sequences import each, finite, increasing, one_more, positive
 
 
-def of(x: Any) -> Any:
+def of(x: Numbers) -> ModuleType:
+    """Return the module whose functions take `x`."""
     return pt if graph.is_variable(x) else np
 
 
-def fraction(t: Any, length: float) -> Any:
+def fraction(t: Numbers, length: float) -> Numbers:
     """Return how far `t` has gone on the way to `length`, at most 1."""
     return of(t).minimum(t, length) / length
 
 
-def half_cosine(fraction: Any) -> Any:
-    """Return what falls from 1 to 0 along half a wave."""
+def half_cosine(fraction: Numbers) -> Numbers:
+    """Return half a cosine wave, from 1 down to 0."""
     return (1 + of(fraction).cos(math.pi * fraction)) / 2
 
 
-def where(condition: Any, a: Any, b: Any) -> Any:
+def where(condition: Numbers, a: Numbers | float, b: Numbers | float) -> Numbers:
     return of(condition).where(condition, a, b)
 
 
@@ -50,7 +51,7 @@ class Polynomial(Single):
         finite(self, "start", "end")
         positive(self, "length", "power")
 
-    def value(self, t: Any) -> Any:
+    def value(self, t: Numbers) -> Numbers:
         return self.end + (self.start - self.end) * (1 - fraction(t, self.length)) ** self.power
 
 
@@ -58,7 +59,7 @@ class Polynomial(Single):
 class Linear(Single):
     """From `start` to `end` on a straight line of `length`, and then `end`.
 
-    Equal to ``optax.linear_schedule`` and ``torch.optim.lr_scheduler.LinearLR``, whose factors are of the rate.
+    Equal to ``optax.linear_schedule`` and ``torch.optim.lr_scheduler.LinearLR``, whose factors multiply the rate.
     """
 
     start: float
@@ -69,7 +70,7 @@ class Linear(Single):
         finite(self, "start", "end")
         positive(self, "length")
 
-    def value(self, t: Any) -> Any:
+    def value(self, t: Numbers) -> Numbers:
         return self.start + (self.end - self.start) * fraction(t, self.length)
 
 
@@ -85,7 +86,7 @@ class Step(Single):
         finite(self, "start")
         positive(self, "every", "factor")
 
-    def value(self, t: Any) -> Any:
+    def value(self, t: Numbers) -> Numbers:
         return self.start * self.factor ** of(t).floor(t / self.every)
 
 
@@ -105,7 +106,7 @@ class MultiStep(Single):
         positive(self, "factor")
         increasing(self, "boundaries", strictly=False)
 
-    def value(self, t: Any) -> Any:
+    def value(self, t: Numbers) -> Numbers:
         return self.start * self.factor ** sum(where(t >= b, 1.0, 0.0) for b in self.boundaries)
 
 
@@ -125,7 +126,7 @@ class Piecewise(Single):
         conform(self, "values", each)
         one_more("values", self.values, self.boundaries)
 
-    def value(self, t: Any) -> Any:
+    def value(self, t: Numbers) -> Numbers:
         out = self.values[0] + 0 * t
         for value, boundary in zip(self.values[1:], self.boundaries, strict=True):
             out = where(t >= boundary, value, out)
@@ -151,7 +152,7 @@ class Exponential(Single):
         positive(self, "factor", "every")
         conform(self, "staircase", flag)
 
-    def value(self, t: Any) -> Any:
+    def value(self, t: Numbers) -> Numbers:
         n = t / self.every
         out = self.start * self.factor ** (of(t).floor(n) if self.staircase else n)
         if self.end is None:
@@ -174,7 +175,7 @@ class InverseTime(Single):
         positive(self, "decay", "every")
         conform(self, "staircase", flag)
 
-    def value(self, t: Any) -> Any:
+    def value(self, t: Numbers) -> Numbers:
         n = t / self.every
         return self.start / (1 + self.decay * (of(t).floor(n) if self.staircase else n))
 
@@ -196,7 +197,7 @@ class Cosine(Single):
         finite(self, "start", "end")
         positive(self, "length")
 
-    def value(self, t: Any) -> Any:
+    def value(self, t: Numbers) -> Numbers:
         return self.end + (self.start - self.end) * half_cosine(fraction(t, self.length))
 
 
@@ -216,7 +217,7 @@ class CosineWave(Single):
         finite(self, "start", "end")
         positive(self, "length")
 
-    def value(self, t: Any) -> Any:
+    def value(self, t: Numbers) -> Numbers:
         return self.end + (self.start - self.end) * half_cosine(t / self.length)
 
 
@@ -239,7 +240,7 @@ class CosineRestarts(Single):
         positive(self, "length", "lower")
         conform(self, "longer", number, at_least=1)
 
-    def value(self, t: Any) -> Any:
+    def value(self, t: Numbers) -> Numbers:
         # a tiny excess, so that rounding does not put a restart one update late
         waves, q = t / self.length, self.longer
         n = waves if q == 1 else of(t).log(waves * (q - 1) + 1) / math.log(q)
@@ -293,7 +294,7 @@ class OneCycle(Single):
     def _rises(self) -> float:
         return math.floor(0.3 * self.length) if self.rises is None else self.rises
 
-    def value(self, t: Any) -> Any:
+    def value(self, t: Numbers) -> Numbers:
         start = self.peak / 25 if self.start is None else self.start
         end = start / 1e4 if self.end is None else self.end
         rise = fraction(t, self._rises)
@@ -325,7 +326,7 @@ class Cyclic(Single):
         positive(self, "rises", "lower", "fade")
         conform(self, "falls", number, above=0, none="as long as it rises")
 
-    def value(self, t: Any) -> Any:
+    def value(self, t: Numbers) -> Numbers:
         falls = self.rises if self.falls is None else self.falls
         cycles = t / (self.rises + falls)
         n = of(t).floor(cycles)

@@ -1,13 +1,11 @@
 """Accumulation: one update from the gradients of several batches, in two halves.
 
-The first half meets data: it adds loss and gradients of a batch to sums that are state, as momenta are. The second
-meets none: it makes an update from what was summed, and empties the sums. So what comes after the gradient, and what
-it costs, happens once for all batches, and what an epoch's end leaves over needs nothing but the second half.
+The first half uses data: it adds the loss and the gradients of a batch to sums, which are state, like momenta. The
+second uses none: it makes an update from the sums, and empties them. So everything after the gradient runs once for all
+batches, and costs as much; and the batches that are left when an epoch ends need the second half alone.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 import pytensor.tensor as pt
@@ -40,7 +38,7 @@ class Accumulate(Rule):
         return {b.params[0]: self.states(b)["sum"].variables[0] for b in layout.singles}
 
     def added(self, measured: Measured, layout: Layout, weight: Variable, gate: Variable) -> dict[Variable, Variable]:
-        """Return the sums with a batch of so many rows added, where the gate is open."""
+        """Return the sums with a batch of `weight` rows added where the gate is open."""
         factor = weight if self.reduction == "mean" else 1
         grads = dict(zip(measured.params, measured.grads, strict=True))
         new = {s: s + factor * grads[p] for p, s in self.sums(layout).items()}
@@ -49,7 +47,7 @@ class Accumulate(Rule):
         return graph.gated(new, [*measured.outputs, weight, *new], gate)
 
     def measured(self, params: list[Variable], layout: Layout) -> Measured:
-        """Return loss and gradients of all batches so far as if they were one; of what does not move, zeros."""
+        """Return loss and gradients of all batches so far, as of one batch; 0 for parameters that do not move."""
         rows = pt.maximum(self.number("weight"), TINY) if self.reduction == "mean" else 1
         sums = self.sums(layout)
         return Measured.of(
@@ -57,14 +55,15 @@ class Accumulate(Rule):
         )
 
     def clear(self, layout: Layout) -> None:
-        """Set the sums to what they are before any batch."""
+        """Set the sums to 0."""
         for s in self.emptied(layout):
             graph.assign({s: np.zeros_like(s.get_value(borrow=True))})
 
     def emptied(self, layout: Layout) -> dict[Variable, Variable]:
-        """Return the sums before any batch."""
+        """Return the new values that set the sums to 0."""
         sums = [*self.sums(layout).values(), *(self.number(n) for n in ("weight", "loss", "batches"))]
         return {s: pt.zeros_like(s) for s in sums}
 
 
-_zero: Callable[[], np.ndarray] = lambda: np.zeros(())  # noqa: E731
+def _zero() -> np.ndarray:
+    return np.zeros(())

@@ -1,11 +1,11 @@
-"""Algorithm: a rule with the settings of all stages, its groups and a name; nothing of a loss, of data or of runs."""
+"""Algorithm: a rule with the settings of all stages, its groups and a name; it knows no loss, no data and no runs."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from ..checks import kind_of, shown
 from . import synonyms
@@ -15,7 +15,7 @@ from .hyper import Hyper, Setting, declared
 from .layout import Layout, Values
 from .legacy import PairRule, declare_arguments, passed_on
 from .registry import registry
-from .rule import DECLARED, Rule, RuleState
+from .rule import DECLARED, Needed, Rule, RuleState
 from .stages import SETTINGS, WITH_STATE
 
 FIXED = ("hyper", "context", "rule", "fit")
@@ -23,16 +23,16 @@ MISSING = object()
 
 
 class AlgorithmType(type):
-    """Lets a class of algorithms make an optimizer where it is called with a loss, and answer for that optimizer."""
+    """Lets a class of algorithms return an optimizer when it is called with a loss, and pass as its class."""
 
-    def __call__(cls, loss: Variable = None, *args: Any, **kwargs: Any) -> Any:
+    def __call__(cls, loss: Variable = None, *args: object, **kwargs: object) -> Any:
         """Return an optimizer that has the rule; without a loss, the rule alone."""
         if loss is None and not args:
             return super().__call__(**kwargs)
         return registry.optimizer(cls, loss, *args, **kwargs)
 
     def __instancecheck__(cls, instance: object) -> bool:
-        """Whether something is of this algorithm: a rule, or an optimizer that has it."""
+        """Whether something is a rule of this class, or an optimizer that has one."""
         return super().__instancecheck__(instance) or super().__instancecheck__(
             getattr(instance, "__dict__", {}).get("rule")
         )
@@ -44,67 +44,68 @@ class Algorithm(Rule, metaclass=AlgorithmType):
     Subclasses register themselves by name. Called with a loss, a subclass makes an `Optimizer`; without one, it makes
     what a group takes: ``Adam(learning_rate=0.01)``.
 
-    They act in this order: `accumulate` or `sam`, `centralize`, `max_gradient_elem` or `max_gradient_norm`,
+    The settings act in this order: `accumulate` or `sam`, `centralize`, `max_gradient_elem` or `max_gradient_norm`,
     `max_global_norm`, `clip_adaptive`, `gradient_noise`, `transforms`, coupled `weight_decay`, the algorithm,
     `momentum` and the learning rate, other `weight_decay`, `mechanic`, `project`, `lookahead`, `ema` or `swa`.
 
-    Those with options are switched on by a number, by True (with the number given below), or by a dict: of
-    ``gradient_noise=dict(eta=0.1, gamma=0.55)`` the hyperparameters are `gradient_noise` and `gradient_noise_gamma`.
+    A number switches on a setting with options, and so do True (for the number in brackets) and a dict:
+    ``gradient_noise=dict(eta=0.1, gamma=0.55)`` sets the hyperparameters `gradient_noise` and `gradient_noise_gamma`.
 
     Parameters
     ----------
     groups : sequence of dict, optional
-        Settings of their own for some parameters; see `Optimizer`.
+        Separate settings for some parameters; see `Optimizer`.
     accumulate : int
         Batches that make one update, at least 1. Their gradients are averaged, weighted by rows, so that they count as
-        one large batch does; an epoch's end makes an update from those that are left over. Losses and monitors are
-        reported for each batch; `max_updates`, schedules and averages count updates. A batch that is not finite is
-        left out, under ``on_nonfinite='skip'``, and the next one takes its place. Default 1.
+        one large batch does; the end of an epoch makes an update from those that are left. Losses and monitors are
+        reported for each batch; `max_updates`, schedules and averages count updates. With ``on_nonfinite='skip'``, a
+        batch that is not finite is left out, and the next one takes its place. Default 1.
     reduction : {'mean', 'sum'}
-        Whether the loss of a batch is a mean over its rows or a sum, so that gradients are added. Default ``'mean'``.
+        Whether the loss of a batch is a mean over its rows, or a sum: then gradients are added. Default ``'mean'``.
     sam : float, or dict of rho (0.05) and adaptive (False)
-        Distance at which gradients are taken, uphill, in units of the parameters (adaptive: relative to the magnitude
-        of each element); at least 0. Losses are those where the parameters are. A step costs two gradients.
-        Default 0: where the parameters are.
+        How far uphill from the parameters gradients are taken, in units of the parameters (adaptive: relative to the
+        magnitude of each element); at least 0. Losses are taken at the parameters. A step costs two gradients.
+        Default 0: gradients are taken at the parameters.
     centralize : bool
-        Whether from each slice of a gradient along its first axis the mean is subtracted, as optax does; not from
-        vectors. Default False.
+        Whether each slice of a gradient along its first axis loses its mean, as in optax; vectors stay as they are.
+        Default False.
     clip_adaptive : float, or dict of clipping (0.01) and epsilon (1e-3)
-        Largest norm of a unit's gradient relative to the norm of the unit, which counts as `epsilon` at least. Units
-        are those of optax: what lies along all axes but the last (of three axes: along the first); a scalar or vector.
-        Default 0: no limit.
+        Largest norm of a unit's gradient relative to the norm of the unit, or to `epsilon` if that is larger. Units are
+        those of optax: the elements along all axes but the last (with three axes: along the first); a scalar or vector
+        is one unit. Default 0: no limit.
     gradient_noise : float, or dict of eta (0.01), gamma (0.55) and seed (0)
         Variance of the normal numbers added to the gradient at the first update, in units of the gradient squared; at
-        update t it is ``eta / t**gamma``. They are added after clipping, which would make the variance another; code
-        elsewhere has either order. Default 0: none.
+        update t it is ``eta / t**gamma``. They are added after clipping, which would change the variance; other
+        libraries have either order. Default 0: none.
     transforms : sequence of functions
-        Each is given a parameter and its gradient so far, as PyTensor expressions, and returns the gradient. State is
+        Each takes a parameter and its gradient so far, as PyTensor expressions, and returns the gradient. State is
         declared as default values: ``def f(param, grad, v=downhill2.Zeros()): ...; return new_grad, dict(v=v_t)``.
         Default: none.
     mechanic : float, or dict of s_init (1e-6), decay (0.01), epsilon (1e-8) and betas (6)
-        First factor of the steps, which is then learned; take 1 for the learning rate, or a schedule that begins
-        with 1. Equal to ``optax.contrib.mechanize``. Default 0: the steps stay as they are; where a schedule comes to
-        0, only nothing new is staked.
+        The first factor of the steps; the next ones are learned. Use a learning rate of 1, or a schedule that begins
+        with 1. Equal to ``optax.contrib.mechanize``. Default 0: the steps stay as they are; where a schedule reaches
+        0, learning goes on without a new stake.
     project : dict
-        Of parameters, by variable or name pattern, and the sets to keep them in, of `downhill2.projections`, or any
-        function of a new value. What a parameter starts with stays until the first update. Default: none.
+        From parameters, by variable or name pattern, to the sets that they are kept in: those of
+        `downhill2.projections`, or any function of a new value. The first value of a parameter stays until the first
+        update. Default: none.
     lookahead : int, or dict of k (5) and alpha (0.5)
-        Updates after which parameters go back to a slow point, which has moved by the fraction alpha towards them.
-        The slow point is evaluated, kept and restored. Default 0: never.
+        After every so many updates, a slow point moves by the fraction alpha towards the parameters, and they go back
+        to it. The slow point is evaluated, kept and restored. Default 0: never.
     ema : float, or dict of decay (0.999) and debias (False)
-        What remains, from update to update, of the weights of an average of parameters, in [0, 1). The average is
-        evaluated, kept and restored. It begins with the value after the first update, which keeps a large weight for
-        long unless `debias` gives all values the relative weights of a long run. Default 0: no average.
+        Decay of an exponential average of parameters, in [0, 1). The average is evaluated, kept and restored. It
+        begins with the value after the first update. That value keeps a large weight for a long time, unless `debias`
+        gives all values the relative weights that they have in a long run. Default 0: no average.
     swa : int, or dict of start (1) and every (1)
-        The first update after which parameters are averaged; then after every so many. The average is evaluated, kept
-        and restored. Default 0: no average.
+        The first update after which parameters enter an average; the next ones follow after every `every` updates. The
+        average is evaluated, kept and restored. Default 0: no average.
     **hyper
         The algorithm's own hyperparameters and settings, those that `Optimizer` documents, and `preset`.
 
     Raises
     ------
     TypeError, ValueError
-        For arguments that are wrong; TypeError for a class that declares a name which is taken.
+        For wrong arguments; TypeError for a class that declares a name which is taken.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -119,7 +120,7 @@ class Algorithm(Rule, metaclass=AlgorithmType):
             declare_arguments(cls)
         registry.add(cls)
 
-    def __init__(self, groups: Sequence[Mapping[str, Any]] = (), **hyper: Any) -> None:
+    def __init__(self, groups: Sequence[Mapping[str, object]] = (), **hyper: object) -> None:
         self._check_methods()
         super().__init__(RuleState(type(self)))
         self.hyper.assign(self.hyper.parse(hyper, registry.elsewhere))
@@ -136,24 +137,24 @@ class Algorithm(Rule, metaclass=AlgorithmType):
                 f"{name} must define _get_updates_for beside _prepare, or declare numbers as downhill2.Hyper"
             )
 
-    def _prepare(self, **passed: Any) -> None:
-        """Take what `_prepare` of a subclass written for downhill passes on; its `self` has it as attributes."""
+    def _prepare(self, **passed: object) -> None:
+        """Set as attributes what `_prepare` of a subclass written for downhill passes to its parent."""
         owner = next(c for c in self.__class__.__mro__ if getattr(c, "_prepare", None) is Algorithm._prepare)
         for name, value in passed_on(owner, self, passed):
             setattr(self, name, value)
 
     def __getattr__(self, name: str) -> Any:
-        """Say what an algorithm lacks that an optimizer has."""
+        """Raise AttributeError; say so if an optimizer has the name."""
         kind, pairs = type(self).__name__, vars(self).get("_pairs")
         if pairs is not None and name in vars(pairs.myself):
             return vars(pairs.myself)[name]
-        if hasattr(type(self), name):  # a property that raised AttributeError, which says more
+        if hasattr(type(self), name):  # a property raised AttributeError, and its message says more
             return super().__getattribute__(name)
         if name in registry.members:
             raise AttributeError(f"{kind} needs a loss for {name!r}; make an optimizer by {kind}(loss, ...) or build")
         raise AttributeError(f"{kind!r} object has no attribute {name!r}{synonyms.method(name)}", name=name, obj=self)
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if "_pairs" in vars(self):
             check_attribute(self, name, self)
         super().__setattr__(name, value)
@@ -165,26 +166,26 @@ class Algorithm(Rule, metaclass=AlgorithmType):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{n}={value!r}' for n, value in self.hyper.chosen().items())})"
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Raise TypeError: other packages call what they take as an optimizer."""
+    def __call__(self, *args: object, **kwargs: object) -> NoReturn:
+        """Raise TypeError with advice: other packages call their optimizers."""
         raise TypeError(
             f"{type(self).__name__} must not be called; where a package calls its optimizer with gradients, "
             f"write downhill2.updates({self.as_settings()})"
         )
 
     def as_settings(self) -> str:
-        """Return what says the same in a call of `build`."""
+        """Return the arguments of `build` that make the same algorithm."""
         given = {"algo": type(self).__name__.lower()} | self.hyper.chosen()
         return ", ".join(f"{n}={value!r}" for n, value in given.items())
 
     @classmethod
     def with_defaults(cls) -> Algorithm:
-        """Return the rule under its defaults, whatever the constructor of a caller's subclass asks for."""
+        """Return the rule with its defaults, also where a caller's subclass has a constructor with other arguments."""
         rule = cls.__new__(cls)
         Rule.__init__(rule, RuleState(cls))
         return rule
 
-    def _of_group(self, algo: Any, settings: dict[str, Any]) -> Rule:
+    def _of_group(self, algo: object, settings: dict[str, Any]) -> Rule:
         """Make the rule of a group."""
         if isinstance(algo, Algorithm):
             if not isinstance(type(algo), AlgorithmType) or algo.groups:
@@ -195,12 +196,12 @@ class Algorithm(Rule, metaclass=AlgorithmType):
         return made
 
     def bind(self, params: Sequence[Variable], names: Sequence[str]) -> None:
-        """Share parameters, called by `names`, out among the groups, if there are any."""
+        """Distribute parameters, labelled by `names`, among the groups, if there are any."""
         if self.groups:
             self._groups.bind(params, names)
 
     @property
-    def groups(self) -> list[Any]:
+    def groups(self) -> list[Rule]:
         """The algorithm of each parameter group."""
         return self._groups.rules
 
@@ -219,7 +220,7 @@ class Algorithm(Rule, metaclass=AlgorithmType):
         self.hyper.assign(self.hyper.parse({"preset": name}))
 
     def parts(self, layout: Layout) -> list[tuple[Rule, Layout]]:
-        """Return the rules that update parameters, each with its own."""
+        """Return the rules that update parameters, each with the layout of its own ones."""
         if self.groups:
             return self._groups.parts(layout)
         return [] if self.hyper["frozen"] else super().parts(layout)
@@ -239,7 +240,7 @@ class Algorithm(Rule, metaclass=AlgorithmType):
                 rule.follow(part)
 
     def apply(
-        self, layout: Layout, point: Values, grads: Values, batch: Mapping[str, Any]
+        self, layout: Layout, point: Values, grads: Values, batch: Mapping[str, Needed]
     ) -> tuple[Values, dict[Variable, Variable]]:
         """Run the equation, in whichever form the class states it."""
         if self._pairs:
@@ -251,18 +252,19 @@ for _name, _declaration in SETTINGS.items():
     setattr(Algorithm, _name, _declaration)
 
 
-def algorithm(algo: Any) -> Any:
+def algorithm(algo: object) -> type[Algorithm]:
     """Return a class of algorithms by name or as it is; TypeError or ValueError for anything else."""
-    if isinstance(algo, AlgorithmType):
+    if isinstance(algo, type) and issubclass(algo, Algorithm):
         return algo
     if isinstance(algo, str):
-        return registry.find(algo)
+        found: type[Algorithm] = registry.find(algo)
+        return found
     hint = f"; write {getattr(algo, 'rule', algo).as_settings()}" if isinstance(algo, Algorithm) else ""
     raise TypeError(f"algo must be a name or a subclass of Optimizer, got {kind_of(algo)}{hint}")
 
 
 def check_attribute(owner: object, name: str, rule: Algorithm) -> None:
-    """Raise AttributeError if a name that is to be set anew is nearly that of something that is set elsewhere."""
+    """Raise AttributeError if a new attribute has nearly the name of a setting, or of an argument."""
     kind = type(rule).__name__
     is_fixed = name in FIXED or (name in registry.members and not _is_settable(owner, name))
     if is_fixed and name not in registry.arguments:
@@ -280,13 +282,13 @@ def _is_settable(owner: object, name: str) -> bool:
 
 
 def _may_set(owner: object, name: str) -> bool:
-    """Whether there is such an attribute, and it is no property that can only be read."""
+    """Whether the attribute exists and can be set."""
     found = getattr(type(owner), name, MISSING)
     return name in vars(owner) or (found is not MISSING and getattr(found, "fset", MISSING) is not None)
 
 
 def _misplaced(rule: Algorithm, name: str) -> str | None:
-    """Return what there is in place of an attribute that is not there, None if its name is like no other."""
+    """Return what an error says of an unknown attribute; None if no known name is near."""
     if written := synonyms.attribute(name):
         return f"no attribute {name!r} to set; write {written}"
     names = {n: d.symbol for d in rule.hyper.declared.values() for n in d.names}
@@ -301,7 +303,7 @@ def _misplaced(rule: Algorithm, name: str) -> str | None:
 
 
 def _check_names(cls: type) -> None:
-    """Raise TypeError if a class, or what it declares, has a name that means something else."""
+    """Raise TypeError if the name of a class, or of what it declares, is taken."""
     name = cls.__name__
     if any(name.lower() == stage.__name__.lower() for stage in WITH_STATE):
         raise TypeError(

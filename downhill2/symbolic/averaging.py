@@ -1,6 +1,6 @@
-"""Averages of parameters: rules whose `grad` is the new value; what they return takes its place.
+"""Averages of parameters: rules whose `grad` is the new value, and whose result replaces it.
 
-Each also says, as `evaluated`, what to validate, keep and restore in place of the parameter.
+Their method `evaluated` returns what to validate, keep and restore in place of the parameter.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class EMA(Rule):
 
     def direction(self, param: Variable, x_t: Variable, n: Variable, x: Variable) -> Direction:
         n_t = n + 1
-        last = 1 - self.ema  # the weight of the latest value; without a bias, among those that there are
+        last = 1 - self.ema  # weight of the latest value; debiased: relative to the sum of all weights
         weight = last / (1 - self.ema**n_t) if self.ema_debias else pt.switch(pt.eq(n, 0), 1, last)
         return x_t, dict(n=n_t, x=ema(1 - weight, x, x_t))
 

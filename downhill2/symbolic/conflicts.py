@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .rule import Rule
 
 
 class Pair(NamedTuple):
-    """A setting, and another, a trait of the algorithm or an algorithm by name, with which it must not be."""
+    """A setting, and what it must not go with: another setting, a trait of the algorithm, or an algorithm by name."""
 
     setting: str
     other: str
@@ -46,12 +46,12 @@ PAIRS = (
 
 
 def check(rule: Rule, parts: list[Rule]) -> None:
-    """Raise ValueError for a pair that the table has.
+    """Raise ValueError if a pair of the table is in use.
 
     Parameters
     ----------
     rule : Rule
-        What has the settings.
+        The rule that has the settings.
     parts : list of Rule
         The algorithms of the groups, or `rule` alone.
     """
@@ -60,12 +60,14 @@ def check(rule: Rule, parts: list[Rule]) -> None:
             continue
         if other in rule.hyper.declared:
             if _is_on(rule, other):
-                raise ValueError(_told(rule, setting, f"{other}={rule.hyper[other]!r}", reason))
+                raise ValueError(_message(rule, setting, f"{other}={rule.hyper[other]!r}", reason))
             continue
         for part in parts:
             if _has(part, other):
                 name = type(part).__name__
-                raise ValueError(_told(rule, setting, f"{name}, {TRAITS[other]}" if other in TRAITS else name, reason))
+                raise ValueError(
+                    _message(rule, setting, f"{name}, {TRAITS[other]}" if other in TRAITS else name, reason)
+                )
 
 
 def _is_on(rule: Rule, setting: str) -> bool:
@@ -78,6 +80,6 @@ def _has(rule: Rule, trait: str) -> bool:
     return trait in rule.needs or any(trait == c.__name__.lower() for c in type(rule).__mro__)
 
 
-def _told(rule: Rule, setting: str, other: str, reason: str) -> str:
-    value: Any = rule.hyper[setting]
+def _message(rule: Rule, setting: str, other: str, reason: str) -> str:
+    value: object = rule.hyper[setting]
     return f"{setting} must be left out with {other}, got {value!r}; {reason}"

@@ -6,9 +6,13 @@ import copy
 import difflib
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, Protocol, Self, TypeVar, overload
 
 from ..checks import Range, choice, flag, integer, kind_of, number
+from .graph import Variable
+
+T = TypeVar("T")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -17,8 +21,25 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-CHECKS: dict[type, Callable[[str, object], Any]] = {bool: flag, int: integer, float: number}
-"""How settings of a kind are checked, but for those that merely have to be of it."""
+CHECKS: dict[type, Callable[[str, object], object]] = {bool: flag, int: integer, float: number}
+"""The checks of settings by kind; a setting of another kind is checked by `isinstance` alone."""
+
+
+class Live(Protocol):
+    """The present values of what a rule declares."""
+
+    def __getitem__(self, name: str) -> Any: ...
+
+    def variable(self, name: str) -> Variable: ...
+
+    def set_live(self, name: str, value: object) -> None: ...
+
+
+class Declaring(Protocol):
+    """A rule, as its declarations see it."""
+
+    @property
+    def hyper(self) -> Live: ...
 
 
 class Setting:
@@ -27,14 +48,14 @@ class Setting:
     Parameters
     ----------
     default : object
-        The value when none is given.
+        The value if the caller sets none.
     options : type or sequence, optional
         The kind that a value must have, or the values that are allowed; by default the kind of `default`.
     """
 
     option, on, of = "", 0.0, ""  # see the module `options`
 
-    def __init__(self, default: Any, options: type | tuple[Any, ...] | None = None) -> None:
+    def __init__(self, default: Any, options: type | tuple[object, ...] | None = None) -> None:
         self.default = default
         self.options = type(default) if options is None else options
         self.symbol = ""
@@ -42,17 +63,23 @@ class Setting:
     def __set_name__(self, owner: type, name: str) -> None:
         self.symbol = name
 
-    def __get__(self, rule: Any, owner: type | None = None) -> Any:
+    @overload
+    def __get__(self, rule: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, rule: Declaring, owner: type | None = None) -> Any: ...
+
+    def __get__(self, rule: Declaring | None, owner: type | None = None) -> Any:
         return self if rule is None else rule.hyper[self.symbol]
 
-    def __set__(self, rule: Any, value: Any) -> None:
-        rule.hyper.assign(rule.hyper.parse({self.symbol: value}))
+    def __set__(self, rule: Declaring, value: object) -> None:
+        rule.hyper.set_live(self.symbol, value)
 
     @property
     def names(self) -> tuple[str, ...]:
         return (self.symbol,)
 
-    def check(self, name: str, value: Any) -> Any:
+    def check(self, name: str, value: object) -> object:
         """Return `value`, or raise an error that names it."""
         if isinstance(self.options, tuple):
             return choice(name, value, self.options)
@@ -62,29 +89,29 @@ class Setting:
             raise TypeError(f"{name} must be of type {self.options.__name__}, got {kind_of(value)}")
         return value
 
-    def plain(self, value: Any) -> Any:
-        """Return what a checkpoint has for a value, as JSON takes it."""
+    def plain(self, value: Any) -> object:
+        """Return a value as a checkpoint has it, in terms of JSON."""
         return value
 
 
 class Hyper:
     """A number that scales something: a live scalar of the update graph, never a literal.
 
-    The class attribute is the symbol that the equation uses, and one name under which callers may give it.
+    The name of the class attribute is the symbol in the equation, and a keyword for callers.
 
     Parameters
     ----------
     default : float
-        The value when none is given.
+        The value if the caller sets none.
     keyword : str, optional
-        A second name under which callers may give it.
+        A second keyword for callers.
     halflife : float, optional
-        For a decay factor in [0, 1): its default as a half-life, in updates. Callers then may give the
-        half-life itself as `keyword` (``<symbol>_halflife`` unless told otherwise); gamma = 2**(-1/halflife).
+        For a decay factor in [0, 1): its default as a half-life, in updates. Callers may then set the
+        half-life itself as `keyword` (by default ``<symbol>_halflife``); gamma = 2**(-1/halflife).
     at_least, above, below : float, optional
         The range of allowed values.
     off : bool or float
-        The number that means that what it scales is absent from the graph; True: 0. Default False: none does.
+        The number at which the graph leaves out what it scales; True means 0. Default False: no number.
     former : sequence of str
         Names that still work, with a DeprecationWarning.
     """
@@ -116,10 +143,16 @@ class Hyper:
         if self.halflife is not None and self.keyword is None:
             self.keyword = f"{name}_halflife"
 
-    def __get__(self, rule: Any, owner: type | None = None) -> Any:
+    @overload
+    def __get__(self, rule: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, rule: Declaring, owner: type | None = None) -> Variable: ...
+
+    def __get__(self, rule: Declaring | None, owner: type | None = None) -> Variable:
         return self if rule is None else rule.hyper.variable(self.symbol)
 
-    def __set__(self, rule: Any, value: Any) -> None:
+    def __set__(self, rule: Declaring, value: object) -> None:
         rule.hyper.set_live(self.symbol, value)
 
     @property
@@ -134,14 +167,22 @@ class Hyper:
         """Return `value`, or raise an error that names it."""
         return self.range.check(name, value)
 
-    def from_halflife(self, name: str, value: Any) -> Any:
+    def from_halflife(self, name: str, value: Variable | float) -> Variable:
         """Turn a half-life, a number or symbolic, into the decay factor."""
         if isinstance(value, float):
             Range(above=0).check(name, value)
         return 0.5 ** (1 / value)
 
 
-def declared(cls: type, kind: Any) -> dict[str, Any]:
+@overload
+def declared(cls: type, kind: type[T]) -> dict[str, T]: ...
+
+
+@overload
+def declared(cls: type, kind: UnionType) -> dict[str, Any]: ...
+
+
+def declared(cls: type, kind: type | UnionType) -> dict[str, Any]:
     """Return the class attributes of a kind, base classes first, in the order of their declaration."""
     names = dict.fromkeys(n for c in reversed(cls.__mro__) for n in vars(c))
     found = {n: getattr(cls, n, None) for n in names}
@@ -149,7 +190,7 @@ def declared(cls: type, kind: Any) -> dict[str, Any]:
 
 
 def Decay(default: float) -> Hyper:
-    """Declare a decay factor in [0, 1) by its default; callers may give its half-life as ``<symbol>_halflife``."""
+    """Declare a decay factor in [0, 1) by its default; callers may set its half-life as ``<symbol>_halflife``."""
     halflife = Hyper(halflife=-1 / math.log2(default))
     return with_default(halflife, default)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from pytensor.compile.builders import OpFromGraph
-from pytensor.graph.basic import Constant
+from pytensor.graph.basic import Apply, Constant
+from pytensor.graph.op import Op
 from pytensor.graph.traversal import toposort
 from pytensor.scan.op import Scan
 
@@ -19,13 +20,13 @@ def advanced(
 ) -> dict[Variable, Variable]:
     """Return the next value of each shared generator that expressions draw from.
 
-    That is what `given` says, or else what its last draw leaves. Generators with a `default_update` are left out:
-    PyTensor advances them in every function. How `grads` are computed is not looked at: they repeat what a loss draws.
+    It is the value in `given`, or else the generator after its last draw. Generators with a `default_update` are left
+    out: PyTensor advances them in every function. The graphs of `grads` are not searched: they repeat a loss's draws.
 
     Raises
     ------
     ValueError
-        If a generator that `given` says nothing of has no single next value.
+        If a generator that is not in `given` has no single next value.
     """
     outputs = list(outputs)
     found = [v for v in graph.shared_inputs(outputs) if graph.is_generator(v) and v.default_update is None]
@@ -34,12 +35,12 @@ def advanced(
 
 
 class Draws:
-    """The draws of expressions; two that compute the same are one."""
+    """The draws of expressions; equal draws count once."""
 
     def __init__(self, outputs: Sequence[Variable], blockers: Iterable[Variable] = ()) -> None:
         self._same: dict[Variable, Variable] = {}
-        self._takers: dict[Variable, list[tuple[Any, int]]] = {}
-        made: dict[tuple[Any, ...], Any] = {}
+        self._takers: dict[Variable, list[tuple[Apply, int]]] = {}
+        made: dict[tuple[object, ...], Apply] = {}
         for node in toposort(outputs, blockers=list(blockers)):
             inputs = [self._same.get(i, i) for i in node.inputs]
             key = (node.op, *(i.signature() if isinstance(i, Constant) else i for i in inputs))
@@ -52,7 +53,7 @@ class Draws:
                     self._takers.setdefault(i, []).append((node, place))
 
     def last(self, generator: Variable) -> Variable:
-        """Return what a generator is after the last of its draws."""
+        """Return a generator as it is after its last draw."""
         name, v = generator.name or str(generator), generator
         while takers := self._takers.get(v):
             if len(takers) > 1:
@@ -65,19 +66,19 @@ class Draws:
         return v
 
     def hands_on(self, generator: Variable, output: Variable) -> bool:
-        """Whether an output is what a generator is after the last of its draws."""
+        """Whether an output is a generator as it is after its last draw."""
         return self.last(generator) is self._same.get(output, output)
 
 
-def _after(node: Any, place: int) -> Variable | None:
-    """Return the generator that a node returns for the one at a place of its inputs; None if there is none."""
+def _after(node: Apply, place: int) -> Variable | None:
+    """Return the generator that a node returns for its input at a place; None if it returns none."""
     op = node.op
     if isinstance(op, Scan):
         maps = op.get_oinp_iinp_iout_oout_mappings()
         taken, left = (maps[f"inner_{end}_from_outer_inp"][place] for end in ("inp", "out"))
         inner = op.inner_inputs[taken[0]]
-        told = left and Draws(op.inner_outputs).hands_on(inner, op.inner_outputs[left[0]])
-        return node.outputs[maps["outer_out_from_outer_inp"][place]] if told else None
+        handed_on = left and Draws(op.inner_outputs).hands_on(inner, op.inner_outputs[left[0]])
+        return node.outputs[maps["outer_out_from_outer_inp"][place]] if handed_on else None
     if isinstance(op, OpFromGraph):
         inside = Draws(op.inner_outputs)
         pairs = zip(node.outputs, op.inner_outputs, strict=True)
@@ -86,7 +87,7 @@ def _after(node: Any, place: int) -> Variable | None:
     return left[0] if len(taken) == len(left) == 1 else None
 
 
-def _refuse(name: str, op: Any) -> NoReturn:
+def _refuse(name: str, op: Op) -> NoReturn:
     raise ValueError(
         f"what draws must hand on the generator after its last draw, got {op} without the next value of {name!r}; "
         "in a scan carry it: outputs_info=[..., rng], and return ..., rng_t"

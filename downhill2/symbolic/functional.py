@@ -1,11 +1,11 @@
-"""Rules and transforms by function: what a class would declare stands as default values of the function's arguments."""
+"""Rules and transforms from functions: default values of their arguments declare what a class would."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..checks import shown
 from .graph import Variable
@@ -13,18 +13,23 @@ from .hyper import Hyper, Setting, declared
 from .rule import Rule
 from .state import State
 
-GIVEN = ("t", "rate", "loss", "global_norm")
+Direction: TypeAlias = tuple[Variable, Mapping[str, Variable]]
+
+Function: TypeAlias = Callable[..., Variable | Direction]
+"""Takes a parameter, its gradient and more; returns a direction, or a direction and new states."""
+
+PASSED = ("t", "rate", "loss", "global_norm")
 
 
-def members(f: Callable[..., Any], kinds: tuple[type, ...] = (State, Hyper, Setting)) -> dict[str, Any]:
+def members(f: Function, kinds: tuple[type, ...] = (State, Hyper, Setting)) -> dict[str, Any]:
     """Return the body of the class of rules whose direction is ``f(param, grad, ...)``.
 
     Parameters
     ----------
     f : callable
-        Returns the direction, or the direction and a dict with the new value of each state. Its arguments beyond two
-        are states, hyperparameters and settings, declared as their default values, and without default any of
-        ``t, rate, loss, global_norm``: what a rule knows by these names. One that takes `rate` has it in its direction.
+        Returns the direction, or the direction and a dict with the new value of each state. The default
+        values of its further arguments declare states, hyperparameters and settings. Arguments without default may be
+        ``t, rate, loss, global_norm``, a rule's attributes of that name. A function that takes `rate` returns the step.
     kinds : tuple of type
         What it may declare.
 
@@ -41,8 +46,8 @@ def members(f: Callable[..., Any], kinds: tuple[type, ...] = (State, Hyper, Sett
     defaults = {a.name: a.default for a in arguments[2:] if isinstance(a.default, State | Hyper | Setting)}
     given = [a.name for a in arguments[2:] if a.default is a.empty and a.kind not in (a.VAR_POSITIONAL, a.VAR_KEYWORD)]
     for name in given:
-        if name not in GIVEN:
-            raise TypeError(f"{_name(f)} must take {', '.join(GIVEN)} or what it declares by default, got {name!r}")
+        if name not in PASSED:
+            raise TypeError(f"{_name(f)} must take {', '.join(PASSED)} or what it declares by default, got {name!r}")
     for name, d in defaults.items():
         if not isinstance(d, kinds):
             raise TypeError(f"{_name(f)} must declare states only; of hyperparameters give variables, got {name!r}")
@@ -57,20 +62,20 @@ def members(f: Callable[..., Any], kinds: tuple[type, ...] = (State, Hyper, Sett
     }
 
 
-def _direction(f: Callable[..., Any], names: list[str]) -> Callable[..., Any]:
-    def direction(self: Rule, param: Variable, grad: Variable, **state: Variable) -> Any:
+def _direction(f: Function, names: list[str]) -> Function:
+    def direction(self: Rule, param: Variable, grad: Variable, **state: Variable) -> Direction:
         out = f(param, grad, **state, **{n: getattr(self, n) for n in names})
         return out if isinstance(out, tuple) else (out, {})
 
     return direction
 
 
-def _name(f: Callable[..., Any]) -> str:
+def _name(f: Function) -> str:
     return getattr(f, "__name__", type(f).__name__)
 
 
 @lru_cache
-def transform(f: Callable[..., Any]) -> type[Rule]:
+def transform(f: Function) -> type[Rule]:
     """Return the class of rules that transform gradients by ``f(param, grad, ...)``."""
     return type(_name(f), (Rule,), members(f, (State,)))
 
@@ -81,7 +86,7 @@ class Transforms(Setting):
     def __init__(self) -> None:
         super().__init__(())
 
-    def check(self, name: str, value: Any) -> Any:
+    def check(self, name: str, value: object) -> tuple[Function, ...]:
         """Return a tuple of functions, or raise an error that names what is wrong."""
         if not isinstance(value, list | tuple):
             raise TypeError(f"{name} must be a sequence of functions, got {shown(value)}")
@@ -90,8 +95,8 @@ class Transforms(Setting):
             raise ValueError(f"{name} with state must have names of their own, got {twice[0]!r} twice")
         return tuple(value)
 
-    def plain(self, value: Any) -> Any:
-        """Return what a checkpoint has for a value."""
+    def plain(self, value: Any) -> list[str]:
+        """Return a value as a checkpoint has it."""
         return [_name(f) for f in value]
 
 

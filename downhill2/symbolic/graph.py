@@ -1,4 +1,4 @@
-"""The ground of the symbolic side: the only file that walks graphs, makes shared variables and casts."""
+"""Functions on graphs: walk them, make and set shared variables, cast, read values."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytensor.tensor as pt
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant
 from pytensor.graph.basic import Variable as _Variable
+from pytensor.graph.op import Op
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import toposort
 from pytensor.scalar import Cast, float64
@@ -24,7 +25,7 @@ Variable: TypeAlias = Any  # PyTensor's graph variables carry no static types th
 FLOATS = ("float16", "float32", "float64")
 
 LARGE = 2**20
-"""Bytes from which on a new value is written into the memory of the one before."""
+"""The bytes from which a new value overwrites the old one in place."""
 
 
 def is_variable(x: object) -> bool:
@@ -48,7 +49,7 @@ def is_generator(x: object) -> bool:
 
 
 def is_number(x: Variable) -> bool:
-    """Whether every dimension of tensor `x` is known to be 1, so that it meets tensors by broadcasting."""
+    """Whether every dimension of tensor `x` is known to be 1, so that it broadcasts against other tensors."""
     return all(s == 1 for s in x.type.shape)
 
 
@@ -61,7 +62,7 @@ def describe(x: Variable) -> str:
 def leaves(outputs: Iterable[Variable]) -> list[Variable]:
     """Return what `outputs` are computed from: depth first, left to right, first seen first.
 
-    PyTensor's own walkers go right to left, which would name the inputs of ``(x - y)**2`` as y, x.
+    PyTensor's own walkers go from right to left: in ``(x - y)**2`` they find y before x.
     """
     found, seen = [], set()
     stack = list(outputs)[::-1]
@@ -115,18 +116,18 @@ def shared_scalar(value: float, name: str, dtype: str = "float64") -> Variable:
     return pytensor.shared(np.array(value, dtype), name=name, shape=())
 
 
-def shared_like(value: Any, name: str, shape: Sequence[int | None]) -> Variable:
-    """Make a shared variable that owns a copy of `value`, with static `shape`; a generator's has none."""
+def shared_like(value: np.ndarray | np.random.Generator, name: str, shape: Sequence[int | None]) -> Variable:
+    """Make a shared variable that owns a copy of `value`, with static `shape`, which a generator does not have."""
     if isinstance(value, np.random.Generator):
         return pt.random.shared_rng(value, name=name)
     return pytensor.shared(np.array(value), name=name, shape=tuple(shape), borrow=True)
 
 
 def assign(values: Mapping[Variable, Any]) -> None:
-    """Give shared variables copies of new values; these may lie in the variables' own memory.
+    """Set shared variables to copies of new values, which may share memory with the variables.
 
-    A large one is written over the value before: ``set_value`` would make an array beside it, and compiled functions
-    keep what they were given last, so that there would be two until each of them is called again.
+    A large value overwrites the old one in place: ``set_value`` would make a second array, and compiled functions keep
+    the first one until they are called again.
     """
     pairs = {v: (v.get_value(borrow=True), x) for v, x in values.items()}
     for v, (old, new) in pairs.items():
@@ -137,10 +138,11 @@ def assign(values: Mapping[Variable, Any]) -> None:
             v.set_value(new)
 
 
-def _replaceable(old: Any, new: Any) -> bool:
-    """Whether a new value is as well written over an old one."""
-    alike = type(old) is np.ndarray and isinstance(new, np.ndarray) and old.dtype == new.dtype
-    return bool(alike and old.shape == new.shape and old.nbytes >= LARGE and old.flags.carray)
+def _replaceable(old: object, new: object) -> bool:
+    """Whether a new value is large, and can overwrite the old one in place."""
+    if type(old) is not np.ndarray or not isinstance(new, np.ndarray) or old.dtype != new.dtype:
+        return False
+    return bool(old.shape == new.shape and old.nbytes >= LARGE and old.flags.carray)
 
 
 def work_dtype(dtype: str) -> str:
@@ -154,7 +156,7 @@ def cast(x: Variable, dtype: str) -> Variable:
 
 
 def widened(x: Variable) -> Variable:
-    """Return `x` in float64, on purpose: `narrow` leaves it so, whatever `x` becomes there."""
+    """Return `x` in float64; `narrow` keeps it so, even where it narrows `x` itself."""
     return Elemwise(Cast(float64))(x)
 
 
@@ -165,13 +167,12 @@ def narrow(outputs: Sequence[Variable], known: Iterable[Variable]) -> list[Varia
     cast to the tensor's dtype there, so that rules never mention dtypes and float32 tensors stay float32:
     casting only the end of the graph would run the whole update in float64, at half the speed.
 
-    What several parameters compute alike, from numbers, is left once: PyTensor would take it out node by node, each
-    time looking at the whole graph.
+    Equal computations are merged: PyTensor would merge them node by node, and search the whole graph each time.
     """
     memo: dict[Variable, Variable] = {}
     made: dict[tuple[Any, ...], list[Variable]] = {}
     narrow_number = functools.cache(_narrow_number)
-    small: set[Variable] = set()  # what comes of float32 tensors, in whatever dtype: a mask, say
+    small: set[Variable] = set()  # computed from float32 tensors, in any dtype: a mask, for example
     for node in toposort(outputs, blockers=list(known)):
         inputs, op, new = [memo.get(i, i) for i in node.inputs], node.op, node.outputs
         tensors = [i for i in inputs if is_tensor(i) and not is_number(i)]
@@ -181,20 +182,24 @@ def narrow(outputs: Sequence[Variable], known: Iterable[Variable]) -> list[Varia
             inputs, op = [narrow_number(i) for i in inputs], Elemwise(op.scalar_op)
         key = (op, *(i.signature() if isinstance(i, Constant) else i for i in inputs))
         if _is_cast(op) and inputs[0].type.dtype == node.outputs[0].type.dtype:
-            new = inputs  # what was wide when the cast was asked for has become narrow
-            memo[node.outputs[0]] = inputs[0]
+            new = inputs  # the cast was written for a wider input
         elif key in made:
             new = made[key]
-            memo.update(zip(node.outputs, new, strict=True))
         elif any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
-            new = op.make_node(*inputs).outputs
-            if narrower and not isinstance(op, Elemwise):  # a sum keeps the dtype that it chose at first sight
-                new = [cast(o, "float32") if _is_wide(o) else o for o in new]
-            memo.update(zip(node.outputs, new, strict=True))
+            new = _applied(op, inputs, narrower)
+        memo.update(zip(node.outputs, new, strict=True))
         made[key] = new
         if of_small:
             small.update(new)
     return [memo.get(o, o) for o in outputs]
+
+
+def _applied(op: Op, inputs: Sequence[Variable], narrower: bool) -> list[Variable]:
+    """Return the outputs of an operation on inputs, in float32 if they are to be narrower."""
+    new: list[Variable] = op.make_node(*inputs).outputs
+    if isinstance(op, Elemwise) or not narrower:
+        return new
+    return [cast(o, "float32") if _is_wide(o) else o for o in new]  # a sum keeps the dtype that it was made with
 
 
 def _narrow_number(x: Variable) -> Variable:
@@ -202,7 +207,7 @@ def _narrow_number(x: Variable) -> Variable:
     return cast(x, "float32") if is_number(x) and x.type.dtype in ("float64", "int32", "int64") else x
 
 
-def _is_cast(op: Any) -> bool:
+def _is_cast(op: Op) -> bool:
     return isinstance(op, Elemwise) and isinstance(op.scalar_op, Cast)
 
 
@@ -228,13 +233,13 @@ def evaluate(x: Variable) -> float:
 
 
 def cell(variable: Variable) -> list[Any]:
-    """Return the list of one element where a shared variable keeps its value, whatever that comes to be."""
+    """Return the list of one element in which a shared variable keeps its value."""
     found: list[Any] = variable.container.storage
     return found
 
 
 def reader(variables: Mapping[str, Variable]) -> Callable[[], dict[str, float]]:
-    """Return what reads the present values of symbolic scalars without inputs, by name; quick when called again."""
+    """Return a function that reads symbolic scalars without inputs by name; it is quick when called again."""
     cells: dict[str, list[Any]] = {n: cell(v) if is_shared(v) else [None] for n, v in variables.items()}
     others = [n for n, v in variables.items() if not is_shared(v)]
     mode = pytensor.compile.mode.Mode("py", "fast_compile")
@@ -249,39 +254,10 @@ def reader(variables: Mapping[str, Variable]) -> Callable[[], dict[str, float]]:
     return read
 
 
-__all__ = [
-    "FLOATS",
-    "Variable",
-    "all_finite",
-    "assign",
-    "cast",
-    "cell",
-    "describe",
-    "evaluate",
-    "explicit_inputs",
-    "finite",
-    "is_generator",
-    "is_number",
-    "is_shared",
-    "is_tensor",
-    "is_variable",
-    "labels",
-    "leaves",
-    "narrow",
-    "reader",
-    "replaced",
-    "shared_inputs",
-    "shared_like",
-    "shared_scalar",
-    "widened",
-    "work_dtype",
-]
-
-
 def gated(new: dict[Variable, Variable], known: list[Variable], gate: Variable | None) -> dict[Variable, Variable]:
     """Return new values in the dtypes of their variables, computed no wider; where a gate is false, the old ones.
 
-    Random generators go on whatever the gate says. `known` are the expressions whose dtypes are as they should be.
+    Random generators advance in both cases. `known` are expressions whose dtypes stay as they are.
     """
     tensors = {v: e for v, e in new.items() if is_tensor(v)}
     narrowed = narrow(list(tensors.values()), known)

@@ -22,12 +22,12 @@ class Groups:
 
     Parameters
     ----------
-    given : sequence of dict
-        For each group, under ``'params'`` what selects its parameters, under ``'algo'`` its algorithm; all else are
-        its settings. A group without ``'params'`` has the parameters that no other group has. One without ``'algo'``
+    groups : sequence of dict
+        For each group, ``'params'`` selects its parameters, ``'algo'`` is its algorithm, and all else are its
+        settings. A group without ``'params'`` has the parameters that no other group has. One without ``'algo'``
         has the optimizer's algorithm, and takes from the optimizer what it does not set.
     context : RuleState
-        The optimizer's; its clocks and state are shared.
+        The optimizer's, whose clocks and state the groups share.
     make : callable
         ``make(algo, settings)`` returns a rule; an `algo` of None is the optimizer's own.
 
@@ -40,18 +40,18 @@ class Groups:
     Raises
     ------
     TypeError, ValueError
-        For what is no group, or a setting that a group cannot have.
+        For something that is no group, or a setting that a group cannot have.
     """
 
     def __init__(
-        self, given: Sequence[Mapping[str, Any]], context: RuleState, make: Callable[[Any, dict[str, Any]], Rule]
+        self, groups: Sequence[Mapping[str, object]], context: RuleState, make: Callable[[object, dict[str, Any]], Rule]
     ) -> None:
-        if isinstance(given, Mapping):
-            raise TypeError(f"groups must be a sequence of dicts, got {shown(given)}")
-        self._selections: list[Any] = []
+        if isinstance(groups, Mapping):
+            raise TypeError(f"groups must be a sequence of dicts, got {shown(groups)}")
+        self._selections: list[object] = []
         self.rules: list[Rule] = []
         self.params: list[list[Variable]] = []
-        for index, group in enumerate(listed("groups", given, "a sequence of dicts")):
+        for index, group in enumerate(listed("groups", groups, "a sequence of dicts")):
             if not isinstance(group, Mapping):
                 raise TypeError(f"groups[{index}] must be a dict of settings, got {shown(group)}")
             settings = dict(group)
@@ -78,7 +78,7 @@ class Groups:
         self.rules.append(rule)
 
     def bind(self, params: Sequence[Variable], names: Sequence[str]) -> None:
-        """Share the parameters out.
+        """Distribute the parameters.
 
         Raises
         ------
@@ -115,17 +115,17 @@ def _name(index: int) -> str:
 
 
 def _spanning(hyper: Hyperparameters, with_defaults: bool) -> list[str]:
-    """Return the settings that span groups, and their options, which were given; or which are on by default."""
+    """Return the settings that span groups, and their options, which a caller set or which are on by default."""
     given = [n for n, d in hyper.declared.items() if n in hyper.explicit and {n, d.of} & {*SPANNING}]
     return given + [n for n in SPANNING if with_defaults and _is_on(hyper, n)]
 
 
 def _is_on(hyper: Hyperparameters, name: str) -> bool:
-    # only numbers are on by the default of an algorithm: the noise of NoisySGD
+    # the defaults of an algorithm switch on numbers only, such as the noise of NoisySGD
     return isinstance(hyper.declared[name], Hyper) and hyper.present(name)
 
 
-def _selected(name: str, selection: Any, known: Mapping[Variable, str]) -> list[Variable]:
+def _selected(name: str, selection: object, known: Mapping[Variable, str]) -> list[Variable]:
     """Return the parameters that a variable, a pattern of names, a predicate or a sequence of these selects."""
     if isinstance(selection, list | tuple | set):
         found = {p for one in selection for p in _selected(name, one, known)}

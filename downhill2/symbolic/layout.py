@@ -1,4 +1,4 @@
-"""How a rule's scope meets storage: what the equation calls x is a parameter, or several as one flat vector."""
+"""From a rule's scope to storage: the x of an equation is one parameter, or several as one flat vector."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Bundle:
     flat : bool
         Whether x is the vector of all their elements, in C order, rather than the parameter itself.
     owner : str
-        What state that belongs to none of them is called by.
+        The name of state that belongs to no single parameter.
     store : callable, optional
         Returns the shared vector that holds the elements of several shared variables, one per parameter: x and state
         are read from such vectors and written to them. By default they are joined and split.
@@ -48,12 +48,12 @@ class Bundle:
         self.dtype = np.result_type(*(graph.work_dtype(p.type.dtype) for p in params)).name
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy or a pickle has: no vectors of compiled functions."""
+        """Return the attributes for a copy or a pickle, without the vectors of compiled functions."""
         return {**vars(self), "_store": None}
 
     @property
     def name(self) -> str:
-        """What state that belongs to no single parameter is called by."""
+        """The name of state that belongs to no single parameter."""
         return self.owner if self.flat else self.names[0]
 
     @property
@@ -68,29 +68,29 @@ class Bundle:
         return x.astype(self.dtype, copy=False)
 
     def held(self, variables: Sequence[Variable]) -> Variable:
-        """Return one tensor of shared variables given per parameter."""
+        """Return shared variables, one per parameter, as one tensor."""
         return self._store(variables) if self._store else self.join(variables)
 
     def updates(self, variables: Sequence[Variable], x: Variable) -> dict[Variable, Variable]:
-        """Return the new values that make shared variables, given per parameter, hold `x`."""
+        """Return the new values with which shared variables, one per parameter, hold `x`."""
         if self._store:
             return {self._store(variables): x}
         return dict(zip(variables, self.split(x), strict=True))
 
     def blank(self) -> np.ndarray:
-        """Return zeros of the shape of x, in no memory."""
+        """Return zeros of the shape of x, which take no memory."""
         shape = self.shape if self.flat else self.shapes[0]
         return np.broadcast_to(np.zeros((), self.dtype), shape)  # type: ignore[arg-type]  # a flat one's is known
 
     def join(self, xs: Sequence[Variable]) -> Variable:
-        """Return one tensor of what is given per parameter."""
+        """Return tensors, one per parameter, as one."""
         if not self.flat:
             return graph.cast(xs[0], self.dtype)
         flat = [graph.cast(x, self.dtype).ravel() for x in xs]
         return pt.specify_shape(pt.concatenate(flat), self.shape) if len(flat) > 1 else flat[0]
 
     def split(self, x: Variable) -> list[Variable]:
-        """Return, per parameter, its part of `x` in its shape."""
+        """Return the part of `x` of each parameter, in its shape."""
         if not self.flat:
             return [x]
         starts = np.cumsum([0, *map(math.prod, self.shapes)]).tolist()
@@ -98,10 +98,10 @@ class Bundle:
 
 
 def _part(x: Variable, start: int, param: Variable, shape: tuple[int, ...]) -> Variable:
-    """Return the part of a vector that is `param`'s, in its shape."""
+    """Return a parameter's part of a vector, in its shape."""
     if None not in param.type.shape:
         return x[start : start + math.prod(shape)].reshape(shape)
-    # a dimension that is known to be 1 is another type to PyTensor, and no update of a variable without it
+    # to PyTensor, a dimension known to be 1 is another type, which cannot update a variable without it
     return x[start : start + param.size].reshape(param.shape, ndim=param.ndim)
 
 
@@ -116,7 +116,7 @@ class Layout:
         Parameters that element rules see as one flat vector per dtype: for many small parameters one loop over a
         vector costs less than a loop for each.
     owner : str
-        What state that belongs to no single parameter is called by.
+        The name of state that belongs to no single parameter.
     store : callable, optional
         As for `Bundle`: where packed parameters, and their state, are held.
     """
@@ -155,11 +155,11 @@ class Layout:
         return Bundle(params, [self._names[p] for p in params], True, self.owner, store)
 
     def part(self, params: Sequence[Variable], owner: str) -> Layout:
-        """Return the layout of some of the parameters, which own what state belongs to none of them."""
+        """Return the layout of some of the parameters; `owner` names their common state."""
         return Layout(params, [self._names[p] for p in params], self._packed & {*params}, owner, self._store)
 
     def bundles(self, scope: str) -> list[Bundle]:
-        """Return what a rule of `scope` sees as its x, one after the other."""
+        """Return the bundles that a rule of `scope` sees as its x."""
         if scope == "all":
             return self.whole
         return self.elementwise if scope == "element" else self.singles
@@ -173,7 +173,7 @@ class Layout:
 
 
 class Values:
-    """One tensor per parameter, kept as the bundles in which it was written, each parameter once."""
+    """One tensor per parameter, kept in the bundles in which they were written."""
 
     def __init__(self, parts: Mapping[Variable, Variable] | None = None) -> None:
         self._parts = dict(parts or {})
@@ -182,21 +182,21 @@ class Values:
 
     @property
     def parts(self) -> dict[Variable, Variable]:
-        """The tensor of each parameter; vectors are split when this is asked for, as most never are."""
+        """The tensor of each parameter; vectors are split only here, since most are never needed in parts."""
         for bundle in self._unsplit:
             self._parts.update(zip(bundle.params, bundle.split(self._whole[bundle]), strict=True))
         self._unsplit = []
         return self._parts
 
     def read(self, bundle: Bundle) -> Variable:
-        """Return the bundle's x; what was written as this bundle is not taken apart and joined again."""
+        """Return the bundle's x; a vector that was written as this bundle is not split and joined again."""
         if bundle not in self._whole:
             parts = self.parts
             self._whole[bundle] = bundle.join([parts[p] for p in bundle.params])
         return self._whole[bundle]
 
     def note(self, bundle: Bundle, x: Variable) -> None:
-        """Say that `x` is what the tensors of the bundle's parameters are as one."""
+        """Note that `x` is the joined tensors of the bundle's parameters."""
         self._whole[bundle] = x
 
     def write(self, bundle: Bundle, x: Variable) -> None:

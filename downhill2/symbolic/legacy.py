@@ -1,4 +1,4 @@
-"""Rules written for downhill: `_get_updates_for(param, grad)` yields pairs; that of `param` is its step or new value.
+"""Rules written for downhill: `_get_updates_for(param, grad)` yields pairs; one has the step or value of `param`.
 
 Their hyperparameters are the arguments of `_prepare`, which sets attributes.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from types import FunctionType
 from typing import Any
@@ -23,13 +23,13 @@ from .layout import Layout, Values
 from .rule import Rule
 
 OF_ITERATE = ("learning_rate", "momentum", "nesterov", "max_gradient_norm", "max_gradient_elem")
-"""What downhill's `iterate` took for itself, whatever `_prepare` took."""
+"""Arguments that downhill's `iterate` took for itself, also if `_prepare` has them."""
 
 
 class Argument(Setting):
-    """An argument of `_prepare`: any value, as it was given."""
+    """An argument of `_prepare`: any value, unchanged."""
 
-    def __init__(self, keyword: str, symbol: str, default: Any) -> None:
+    def __init__(self, keyword: str, symbol: str, default: object) -> None:
         super().__init__(default, object)
         self.keyword, self.symbol = keyword, symbol
 
@@ -37,13 +37,13 @@ class Argument(Setting):
     def names(self) -> tuple[str, ...]:
         return (self.keyword,)
 
-    def check(self, name: str, value: Any) -> Any:
+    def check(self, name: str, value: object) -> object:
         """Return `value`; an array as a constant, since settings are compared."""
         value = value.item() if isinstance(value, np.generic) else value
         return pt.constant(value) if isinstance(value, np.ndarray) else value
 
-    def plain(self, value: Any) -> Any:
-        """Return what a checkpoint has for a value, as JSON takes it."""
+    def plain(self, value: object) -> object:
+        """Return a value as a checkpoint has it, in terms of JSON."""
         return value if isinstance(value, bool | int | float | str | None) else repr(value)
 
 
@@ -51,7 +51,7 @@ def declare_arguments(cls: type) -> None:
     """Declare the arguments of a class's own `_prepare`; they win over settings of the package with their names."""
     _, *parameters = inspect.signature(vars(cls)["_prepare"]).parameters.values()
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    if named == parameters:  # none of those of its parents goes through
+    if named == parameters:  # without **kwargs it takes none of its parents' arguments
         for symbol in declared(cls, Argument):
             setattr(cls, symbol, None)
     for p in named:
@@ -62,9 +62,9 @@ def declare_arguments(cls: type) -> None:
 
 
 class Myself:
-    """The `self` of methods written for downhill: it keeps what they set, and all else is the optimizer's.
+    """The `self` of methods written for downhill: it keeps the attributes that they set; all others are the rule's.
 
-    So an attribute of theirs may have the name of a hyperparameter of the package.
+    So an attribute may have the name of a hyperparameter of the package.
     """
 
     def __init__(self, rule: Rule) -> None:
@@ -82,13 +82,13 @@ class Myself:
 class PairRule:
     """Runs `_get_updates_for` once per parameter, on a stand-in for the gradient.
 
-    The method makes its state anew at each call, so its expressions are kept while the arguments of `_prepare` stay,
-    and each use puts the gradient of that use in the place of the stand-in.
+    The method makes new state at each call. So its expressions are kept until the arguments of `_prepare` change, and
+    each use replaces the stand-in by its gradient.
 
     Parameters
     ----------
     rule : Rule
-        Has the method.
+        The rule that has the method.
     """
 
     def __init__(self, rule: Rule) -> None:
@@ -116,7 +116,7 @@ class PairRule:
         return steps, new
 
     def _prepare(self) -> None:
-        """Have the arguments of `_prepare` turned into attributes, if they are not those of last time."""
+        """Run `_prepare`, which sets attributes, if its arguments have changed."""
         hyper = self._rule.hyper
         arguments = declared(type(self._rule), Argument).items()
         given = {d.keyword: hyper[n] for n, d in arguments if hyper[n] is not d.default}
@@ -140,7 +140,7 @@ class PairRule:
         return stand_in, {kept.get(v, v): new for v, new in zip(pairs, values, strict=True)}
 
     def _kept(self, name: str, variable: Variable) -> Variable:
-        """Return the state of that name if there is one such, for other arguments of `_prepare`; else the new one."""
+        """Return the earlier state of that name and type, if `_prepare` had other arguments then; else the new one."""
         store, first = self._rule.context.store, partial(copy.deepcopy, variable.get_value())
         known = store.variables.get(name)
         kept = variable if known is None or known.type != variable.type else known
@@ -165,7 +165,7 @@ def is_new_value(yielded: Variable, param: Variable, grad: Variable) -> bool:
     return bool(graph.evaluate(pt.max(at(0.75) - at(0.5))) > 0.125)
 
 
-def passed_on(owner: type, rule: Rule, given: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def passed_on(owner: type, rule: Rule, given: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     """Yield the attributes that `_prepare` of the class `owner` of the package would set: expressions, or settings."""
     hyper = Hyperparameters(owner, rule.hyper.count, rule.hyper.epochs)
     for symbol, value in hyper.parse(given).items():

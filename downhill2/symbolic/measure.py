@@ -27,7 +27,7 @@ class Measured:
     grads : list of TensorVariable
         One per parameter, in the dtype in which the parameter is updated.
     outputs : list of TensorVariable
-        All that was measured: the loss, the gradients, and Hessian-vector products as they are asked for.
+        All that was measured: the loss, the gradients, and the Hessian-vector products that rules use.
 
     Raises
     ------
@@ -59,14 +59,14 @@ class Measured:
 
     @classmethod
     def of(cls, loss: Variable | None, params: Sequence[Variable], grads: Sequence[Variable]) -> Measured:
-        """Return a loss and gradients that were measured otherwise; there are no products with their Hessian."""
+        """Return a loss and gradients that were computed elsewhere; they have no Hessian-vector products."""
         new = cls.__new__(cls)
         new.loss, new.params, new.grads, new._raw = loss, list(params), list(grads), []
         new.outputs = [*grads] if loss is None else [loss, *grads]
         return new
 
     def moved(self, offsets: Sequence[Variable]) -> Measured:
-        """Return the same loss with the gradients that it has where each parameter is moved by an offset."""
+        """Return the same loss with its gradients at the parameters moved by offsets."""
         there = {p: p + graph.cast(e, p.type.dtype) for p, e in zip(self.params, offsets, strict=True)}
         new = Measured.of(self.loss, self.params, graph.replaced(self.grads, there))
         new._raw = self._raw
@@ -77,7 +77,7 @@ class Measured:
         return norm(*grads)
 
     def hessian_vector(self, vectors: Sequence[Variable], method: str) -> list[Variable]:
-        """Return the product of the Hessian over all parameters with a vector given per parameter.
+        """Return the product of the Hessian over all parameters with a vector, in parts like the parameters.
 
         `method` is ``'rop'`` (push the vector forward through the gradient), ``'lop'`` (pull it back: the
         Hessian is symmetric) or ``'grad'`` (the gradient of the product of gradient and vector).
@@ -89,7 +89,7 @@ class Measured:
 
     def _product(self, vs: list[Variable], method: str) -> list[Variable]:
         wrt, grads = self.params, self._raw
-        if method == "rop":  # the transpose of pulling back, which is linear: pulled back through itself
+        if method == "rop":  # the transpose of pulling back, which is linear: pull back through it again
             us = [pt.zeros_like(g) for g in grads]
             return _pulled_back(_pulled_back(grads, wrt, us), us, vs)
         if method == "lop":

@@ -1,13 +1,13 @@
-"""Settings with options: what a wrapper is switched on by, and what else may be said of it.
+"""Settings with options: a number that switches a wrapper on, and more numbers for it.
 
 ``gradient_noise=0.01`` and ``gradient_noise=dict(eta=0.01, gamma=0.55)`` set the same hyperparameter; the second also
-sets ``gradient_noise_gamma``, which is a hyperparameter like any other, and may be given by that name too.
+sets ``gradient_noise_gamma``, a hyperparameter like any other, which may also be set under that name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ..checks import integer
 from .declared import Hyper, Setting
@@ -22,25 +22,25 @@ class Count(Setting):
         super().__init__(default)
         self.least = least
 
-    def check(self, name: str, value: Any) -> Any:
+    def check(self, name: str, value: object) -> int:
         """Return `value`, or raise an error that names it."""
         return integer(name, value, self.least)
 
 
 def switch(d: Declared, option: str, on: float) -> Declared:
-    """Declare what switches a wrapper on, off at 0: called `option` in a dict of options, and `on` by True."""
+    """Declare the switch of a wrapper, off at 0: `option` is its key in a dict of options, `on` its value for True."""
     d.option, d.on = option, on
     return d
 
 
 def option(d: Declared, of: str) -> Declared:
-    """Declare an option of the wrapper that the setting `of` switches on; its own name begins with that one."""
+    """Declare an option of the wrapper that the setting `of` switches on; its name must begin with `of`."""
     d.of = of
     return d
 
 
-def expanded(declared: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield names and values with True, False and dicts of options replaced by what they stand for."""
+def expanded(declared: Mapping[str, Hyper | Setting], given: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Yield names and values with True, False and dicts of options replaced by what they mean."""
     for name, value in given.items():
         d = declared.get(name)
         if d is None or not d.option:
@@ -51,7 +51,9 @@ def expanded(declared: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[
             yield name, (d.on if value else 0) if isinstance(value, bool) else value
 
 
-def _options(declared: Mapping[str, Any], d: Any, given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _options(
+    declared: Mapping[str, Hyper | Setting], d: Hyper | Setting, given: Mapping[str, object]
+) -> Iterator[tuple[str, object]]:
     prefix = f"{d.symbol}_"
     known = [d.option, *(n.removeprefix(prefix) for n, other in declared.items() if other.of == d.symbol)]
     for key in given:

@@ -1,13 +1,12 @@
 """From measured gradients to the new value of every variable: they pass the stages of the table, one after another.
 
-What the table calls measured has happened before, and uses data; everything here uses none. One switch at the end
-holds all of it back where a gate is closed.
+The stages that the table calls measured have run before, on data; everything here uses none. Where a gate is closed,
+one switch at the end keeps all old values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pytensor.tensor as pt
 
@@ -16,12 +15,12 @@ from .graph import Variable
 from .layout import Bundle, Layout, Values
 from .measure import Measured
 from .projecting import projections_of
-from .rule import Rule
+from .rule import Needed, Rule
 from .stages import EACH, ORDER, averages
 
 
 def update(rule: Rule, measured: Measured, layout: Layout, gate: Variable | None = None) -> dict[Variable, Variable]:
-    """Return the new value of every variable: one update by `rule` and the transforms that it was given.
+    """Return the new value of every variable: one update by `rule` with its stages.
 
     Parameters
     ----------
@@ -88,7 +87,7 @@ def is_whole(rule: Rule, layout: Layout) -> bool:
 
 
 class Passing:
-    """The values of some parameters on their way through the stages, and the new state on the way.
+    """The values of some parameters on their way through the stages, and the new state.
 
     Parameters
     ----------
@@ -103,9 +102,9 @@ class Passing:
     point : Values
         The parameters as they are.
     values : Values
-        What has become of their gradients so far.
+        Their gradients, as the stages so far have changed them.
     gradient : Values
-        The gradients that rules are to see: the values before the last scattering.
+        The gradients that later stages may read: the values at the last `scatter`.
     new : dict
         The new value of each state variable.
     """
@@ -118,12 +117,12 @@ class Passing:
         self.new: dict[Variable, Variable] = {}
 
     def gather(self, groups: Sequence[Passing]) -> None:
-        """Take the values of all groups, unless they are these."""
+        """Take the values of all groups, unless this is one of them."""
         if self not in groups:
             self.values = Values({p: x for group in groups for p, x in group.values.parts.items()})
 
     def scatter(self, groups: Sequence[Passing]) -> None:
-        """Give each group its values, unless they are these."""
+        """Give each group its values, unless this is one of them."""
         self.gradient = self.values
         if self not in groups:
             for group in groups:
@@ -135,8 +134,8 @@ class Passing:
         self.values, new = rule.apply(self.layout, self.point, self.values, needed)
         self.new |= new
 
-    def needed(self, name: str) -> Any:
-        """Return what a rule needs besides the gradient; functions of a bundle where each has its own."""
+    def needed(self, name: str) -> Needed:
+        """Return a value that a rule needs beside the gradient, or a function that returns it for a bundle."""
         if name == "loss":
             return self.measured.loss
         if name == "global_norm":

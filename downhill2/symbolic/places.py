@@ -1,26 +1,25 @@
-"""Where variables stand in an expression, whatever they are called and in whichever order its terms were written."""
+"""Where variables stand in an expression, independent of their names and of the order of its terms."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from pytensor.graph.basic import Constant
+from pytensor.graph.basic import Apply, Constant
 from pytensor.graph.traversal import toposort
 
 from .graph import Variable, is_generator, is_shared
 
 UNORDERED = ("Add", "Mul", "Maximum", "Minimum", "AND", "OR", "XOR")
-"""Scalar operations whose arguments may change places, also with those of another within them."""
+"""Scalar operations whose arguments may change places, also with those of the same operation inside."""
 
 
 def places(output: Variable, variables: Sequence[Variable]) -> list[str]:
-    """Return what tells the place of each variable in an expression from that of others.
+    """Return a text for each variable that identifies its place in an expression.
 
-    It is made of the operations between the variable and `output`, and of what else these are applied to, where one
-    shared variable is like any other of its type. Equal places mean that the variables may change places; the same
-    place in two expressions, that there the same is made of them.
+    It covers the operations between the variable and `output`, and their other arguments, where all shared variables of
+    a type are alike. Variables with equal places may be exchanged. Equal places in two expressions mean that both use
+    the variables in the same way.
     """
     nodes = list(toposort([output]))
     made: dict[Variable, str] = {}
@@ -30,7 +29,7 @@ def places(output: Variable, variables: Sequence[Variable]) -> list[str]:
     uses: dict[Variable, list[str]] = {output: ["output"]}
     for node in reversed(nodes):
         if not uses.keys() & {*node.outputs}:
-            continue  # a sum within a sum, whose terms are those of the other
+            continue  # a sum within a sum: its terms count for the outer one
         around = [_digest(sorted(uses.get(out, []))) for out in node.outputs]
         beside = _beside(node, made)
         for i, v in enumerate(_arguments(node)):
@@ -39,8 +38,8 @@ def places(output: Variable, variables: Sequence[Variable]) -> list[str]:
     return [_digest(sorted(uses.get(v, []))) for v in variables]
 
 
-def _arguments(node: Any) -> list[Variable]:
-    """Return what a node is applied to: the terms of all, where terms of a sum are sums."""
+def _arguments(node: Apply) -> list[Variable]:
+    """Return the inputs of a node; where terms of a sum are sums, the terms of all."""
     kind = _unordered(node)
     if not kind:
         return list(node.inputs)
@@ -55,8 +54,8 @@ def _arguments(node: Any) -> list[Variable]:
     return found
 
 
-def _beside(node: Any, made: dict[Variable, str]) -> list[str]:
-    """Return what a node is applied to, in its order if that counts."""
+def _beside(node: Apply, made: dict[Variable, str]) -> list[str]:
+    """Return digests of the arguments of a node, in order if the order matters."""
     inputs = [_made(v, made) for v in _arguments(node)]
     return sorted(inputs) if _unordered(node) else inputs
 
@@ -70,15 +69,15 @@ def _made(v: Variable, made: dict[Variable, str]) -> str:
     return made[v]
 
 
-def _operation(node: Any) -> str:
+def _operation(node: Apply) -> str:
     return f"{type(node.op).__name__} {node.op}"
 
 
-def _unordered(node: Any) -> str:
-    """Return the name of an operation whose arguments may change places; of another, nothing."""
+def _unordered(node: Apply) -> str:
+    """Return the name of an operation whose arguments may change places; of another, an empty text."""
     name = type(getattr(node.op, "scalar_op", None)).__name__
     return name if name in UNORDERED else ""
 
 
-def _digest(parts: Iterable[Any]) -> str:
+def _digest(parts: Iterable[object]) -> str:
     return hashlib.sha256(repr(list(parts)).encode()).hexdigest()[:16]

@@ -1,14 +1,15 @@
-"""What is minimized: a loss with its parameters, inputs, monitors and updates, discovered and checked."""
+"""What is minimized: a loss with its parameters, inputs, monitors and updates, found and checked."""
 
 from __future__ import annotations
 
 import copy
 import logging
 from collections.abc import Container, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor.graph.type import Type
 
 from ..checks import kind_of, shown
 from . import draws, graph
@@ -18,6 +19,8 @@ from .hyper import Hyperparameters, nearest
 from .measure import Measured
 
 logger = logging.getLogger("downhill2")
+
+T = TypeVar("T")
 
 Pairs = Mapping[Any, Variable] | Iterable[tuple[Any, Variable]]
 
@@ -32,10 +35,10 @@ class Problem:
         What to change; by default every floating-point shared variable of the loss, in graph order, that no
         update changes and that is no hyperparameter.
     inputs : sequence of variables, optional
-        What data is fed to, in the order of the data; by default the explicit inputs of loss and monitors,
+        The variables that receive the data, in its order; by default the explicit inputs of loss and monitors,
         in graph order.
     updates : dict or sequence of pairs
-        Changes of other shared variables, made with every training update.
+        New values of other shared variables, set with every training update.
     monitors : dict or sequence of pairs
         Named scalar expressions to report beside the loss.
     monitor_gradients : bool
@@ -64,11 +67,11 @@ class Problem:
         self.monitors = {"loss": self.loss, **check_monitors("monitors", monitors)}
         if monitor_gradients:
             self._monitor_gradients()
-        self.advanced([*self.monitors.values(), *self.updates.values()])  # raises if a generator cannot
+        self.advanced([*self.monitors.values(), *self.updates.values()])  # raises if a generator cannot advance
         self.inputs = self._find_inputs() if inputs is None else self._check_inputs(inputs)
         self._log()
 
-    def set_params(self, name: str, values: Iterable[Any]) -> None:
+    def set_params(self, name: str, values: Iterable[np.ndarray]) -> None:
         """Set the parameters to one array each, or raise an error that calls them `name`."""
         arrays = [np.asarray(v) for v in listed(name, values, "a sequence of arrays")]
         shapes = [p.get_value(borrow=True).shape for p in self.params]
@@ -81,7 +84,7 @@ class Problem:
         graph.assign({p: array.astype(p.type.dtype, copy=False) for p, array in pairs})
 
     def advanced(self, outputs: Iterable[Variable]) -> dict[Variable, Variable]:
-        """Return how each generator advances that expressions draw from; ValueError if one cannot."""
+        """Return the next value of each generator that expressions draw from; ValueError if there is no single one."""
         return draws.advanced(outputs, self.updates, self.measured.grads)
 
     def derived(self, measured: Measured, updates: Mapping[Variable, Variable]) -> Problem:
@@ -126,7 +129,7 @@ class Problem:
 
 
 def find_params(loss: Variable, exclude: Container[Variable] = ()) -> list[Variable]:
-    """Return the floating-point shared variables of a loss in graph order, but for those to exclude."""
+    """Return the floating-point shared variables of a loss in graph order, without those to exclude."""
     found = [v for v in graph.shared_inputs([loss]) if _is_float(v) and v not in exclude]
     if not found:
         raise ValueError(
@@ -136,8 +139,8 @@ def find_params(loss: Variable, exclude: Container[Variable] = ()) -> list[Varia
     return found
 
 
-def check_params(params: Any) -> list[Variable]:
-    """Return parameters as a list, or raise an error for what is none."""
+def check_params(params: Iterable[Variable]) -> list[Variable]:
+    """Return parameters as a list, or raise an error if one is no parameter."""
     out = listed("params", params, "a sequence of shared variables")
     if not out:
         raise ValueError("params must have at least one shared variable, got none")
@@ -151,7 +154,7 @@ def check_params(params: Any) -> list[Variable]:
     return out
 
 
-def check_loss(name: str, loss: Any) -> Variable:
+def check_loss(name: str, loss: Variable) -> Variable:
     """Return `loss` if it is a scalar floating-point expression, or raise an error that calls it `name`."""
     if not graph.is_tensor(loss):
         gradients = "; for gradients, as PyMC gives them, write downhill2.updates(algo=...)"
@@ -167,7 +170,7 @@ def check_loss(name: str, loss: Any) -> Variable:
 
 
 def monitored(monitors: Pairs, hyper: Hyperparameters) -> tuple[list[tuple[Any, Variable]], dict[str, str]]:
-    """Put hyperparameters in the place of their names, and return beside it which monitor reports which."""
+    """Replace names of hyperparameters by their scalars; return these monitors, and which name each reports."""
     pairs, numbers = _pairs("monitors", monitors), hyper.numeric()
     reported = {key: x for key, x in pairs if isinstance(x, str) and isinstance(key, str)}
     for key, name in reported.items():
@@ -212,14 +215,14 @@ def check_updates(updates: Pairs) -> dict[Variable, Variable]:
     return out
 
 
-def _takes(old: Any, new: Any) -> bool:
-    """Whether a variable of type `old` can be given values of type `new`, which may be cast within their kind."""
+def _takes(old: Type, new: Type) -> bool:
+    """Whether a variable of type `old` takes values of type `new`, which may be cast within their kind."""
     if isinstance(old, pt.TensorType) and isinstance(new, pt.TensorType):
         return old.ndim == new.ndim and bool(np.can_cast(new.dtype, old.dtype, "same_kind"))
     return bool(old.is_super(new))
 
 
-def listed(name: str, given: Any, wanted: str) -> list[Any]:
+def listed(name: str, given: Iterable[T], wanted: str) -> list[T]:
     """Return the items of a sequence, or raise an error that says what is `wanted`."""
     try:
         if not graph.is_variable(given) and not isinstance(given, str):

@@ -1,14 +1,13 @@
-"""The stage `project`: new values moved into the sets that were named for their parameters."""
+"""The stage `project`: it moves new values into the sets of their parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from . import graph
 from .graph import Variable
 from .layout import Layout, Values
-from .rule import Rule
+from .rule import Needed, Rule
 from .sets import Chosen, Project, chosen, named
 
 
@@ -18,7 +17,7 @@ class Projecting(Rule):
     project = Project()
 
     def apply(
-        self, layout: Layout, point: Values, values: Values, batch: Mapping[str, Any]
+        self, layout: Layout, point: Values, values: Values, batch: Mapping[str, Needed]
     ) -> tuple[Values, dict[Variable, Variable]]:
         """Return the nearest points of the sets."""
         found = named(self.hyper["project"], layout.params, names_of(layout))

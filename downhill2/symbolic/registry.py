@@ -1,10 +1,10 @@
-"""The registry: algorithms by name, and what they must know of the runs that stand above them."""
+"""The registry: algorithms by name, and what they must know of optimizers and runs, which are above them."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from . import synonyms
 
@@ -19,9 +19,9 @@ class Registry:
     algorithms : dict of str to type
         Every class of algorithms by its name in lower case.
     optimizer : callable
-        Makes an optimizer of an algorithm, a loss and further arguments. The room that has optimizers puts it here.
+        Makes an optimizer from an algorithm, a loss and further arguments. The module of optimizers sets it.
     arguments : dict of str to str
-        Arguments of optimizers and runs, which no hyperparameter may have as its name, and what takes each.
+        Arguments of optimizers and runs, which no hyperparameter may be called, and the function that takes each.
     elsewhere : dict of str to str
         Keywords of `build` and of runs that are no hyperparameters, and where they belong; see `synonyms.keyword`.
     members : frozenset of str
@@ -57,7 +57,7 @@ class Registry:
         return found
 
 
-def _no_optimizer(*_: Any, **__: Any) -> Any:
+def _no_optimizer(*_: object, **__: object) -> NoReturn:
     raise TypeError("an algorithm takes a loss only where downhill2.optimizer is imported")
 
 

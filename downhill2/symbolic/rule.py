@@ -5,19 +5,22 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from . import graph
 from .graph import Variable
 from .hyper import Hyper, Hyperparameters, Setting, declared
 from .layout import Bundle, Layout, Values
-from .state import State, Store
+from .state import First, State, Store
 
 DECLARED = Hyper | Setting | State
 
+Needed: TypeAlias = Variable | Callable[..., Variable]
+"""What `needs` names: a value, or a function of a bundle."""
+
 
 class RuleState:
-    """What the rules of one optimizer share: hyperparameters, state, clocks, the cut of the rate."""
+    """What the rules of one optimizer share: hyperparameters, state, clocks, the rate factor."""
 
     def __init__(self, owner: type) -> None:
         self.clock = graph.shared_scalar(0, "updates", "int64")
@@ -28,7 +31,7 @@ class RuleState:
         self.joined = False
 
     def join(self, other: RuleState) -> None:
-        """Share clocks, state and the cut of the rate with another optimizer; keep the hyperparameters."""
+        """Share clocks, state and the rate factor with another optimizer; keep the hyperparameters."""
         self.clock, self.epochs, self.rate_factor, self.store = (
             other.clock, other.epochs, other.rate_factor, other.store
         )  # fmt: skip
@@ -82,10 +85,10 @@ class Rule:
 
     def __init__(self, context: RuleState) -> None:
         self.context, self.hyper = context, context.hyper
-        self._batch: Mapping[str, Any] = {}
+        self._batch: Mapping[str, Needed] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy or a pickle has: nothing of the graph that was built last."""
+        """Return the attributes for a copy or a pickle, without the graph that was built last."""
         return {**vars(self), "_batch": {}}
 
     @property
@@ -95,7 +98,7 @@ class Rule:
 
     @property
     def rate(self) -> Variable:
-        """The learning rate as it takes effect, times its factor and that by which a run has cut it: a scalar."""
+        """The effective learning rate, times its own factor and the rate factor that runs set: a scalar."""
         rate = self.learning_rate * self.context.rate_factor
         return rate * self.learning_rate_factor if self.hyper.present("learning_rate_factor") else rate
 
@@ -105,7 +108,7 @@ class Rule:
         return []
 
     def parts(self, layout: Layout) -> list[tuple[Rule, Layout]]:
-        """Return the rules that update parameters, each with its own: this one with all, where there are no groups."""
+        """Return the rules that update parameters, each with its layout: without groups, this rule with all."""
         return [(self, layout)]
 
     @property
@@ -126,14 +129,14 @@ class Rule:
 
     @property
     def gradient(self) -> Variable:
-        """The gradient that the rule was given, for what comes after the rule."""
+        """The gradient that the algorithm received, for stages after it."""
         return self._needed("gradient")()
 
     def hvp(self, r: Variable, method: str = "rop") -> Variable:
         """Return the Hessian of the loss over all parameters times `r`, a tensor like x (scope ``'all'``)."""
         return self._needed("hvp")(r, method)
 
-    def _needed(self, name: str) -> Any:
+    def _needed(self, name: str) -> Needed:
         if name not in self._batch:
             raise AttributeError(
                 f"{type(self).__name__}.{name} has a value inside direction only, if the rule declares "
@@ -142,7 +145,7 @@ class Rule:
         return self._batch[name]
 
     def apply(
-        self, layout: Layout, point: Values, grads: Values, batch: Mapping[str, Any]
+        self, layout: Layout, point: Values, grads: Values, batch: Mapping[str, Needed]
     ) -> tuple[Values, dict[Variable, Variable]]:
         """Run the equation on every bundle: return the directions, and the new value of each state variable.
 
@@ -155,7 +158,7 @@ class Rule:
             states = self.states(bundle)
             old = {n: s.value if graph.is_tensor(s.value) else _drawing(s.value, new) for n, s in states.items()}
             direction, state_t = self._checked(self.direction(point.read(bundle), grads.read(bundle), **old), old)
-            # the next rule sees in which dtype it comes; numbers stay float64 until they meet a tensor
+            # the next rule sees the dtype; numbers stay float64 until they meet a tensor
             number = graph.is_number(direction)
             directions.write(bundle, direction if number else graph.cast(direction, bundle.dtype))
             for n, s in states.items():
@@ -184,7 +187,7 @@ class Rule:
                     graph.assign({variable: value})
 
     def states(self, bundle: Bundle) -> dict[str, Held]:
-        """Return the state that goes with a bundle by symbol, made at first need."""
+        """Return the state of a bundle by symbol; it is made at first use."""
         used = {n: s for n, s in declared(type(self), State).items() if s.when is None or s.when(self)}
         return {n: self._held(n, s, bundle) for n, s in used.items()}
 
@@ -195,13 +198,13 @@ class Rule:
             return Held(bundle, [
                 store.variable(f"{b.name}.{suffix}", partial(_first, state, self, b, b.name), b.shape) for b in singles
             ])  # fmt: skip
-        # an element rule may see its parameters one by one or packed: what belongs to none of them is one for all
+        # an element rule may see parameters one by one or packed: state of no single one is shared by all
         owner = bundle.owner if self.scope == "element" else bundle.name
         first, shape = partial(_first, state, self, bundle, owner), state.shape_for(self, bundle.blank())
         return Held(None, [store.variable(f"{owner}.{suffix}", first, shape)])
 
-    def _checked(self, returned: Any, old: Mapping[str, Variable]) -> tuple[Variable, Mapping[str, Variable]]:
-        """Return what `direction` returned, if that is what it should be."""
+    def _checked(self, returned: object, old: Mapping[str, Variable]) -> tuple[Variable, Mapping[str, Variable]]:
+        """Return the result of `direction`; TypeError if it is no direction with new states."""
         if not (isinstance(returned, tuple | list) and len(returned) == 2 and isinstance(returned[1], Mapping)):
             raise TypeError(
                 f"{type(self).__name__}.direction must return a pair, the direction and a dict of new states (which "
@@ -229,21 +232,21 @@ class Held:
 
 
 def _is_taken(cls: type, name: str, declaration: object) -> bool:
-    """Whether a class of the family uses a declared name for something that is no declaration of the same kind."""
+    """Whether a class or a base of it uses a declared name for something else than such a declaration."""
     kind = State if isinstance(declaration, State) else Hyper | Setting
     announced = any(name in inspect.get_annotations(base) and name not in vars(base) for base in cls.__mro__)
     return announced or any(name in vars(base) and not isinstance(vars(base)[name], kind) for base in cls.__mro__)
 
 
-def _first(state: State, rule: Rule, bundle: Bundle, owner: str) -> Any:
+def _first(state: State, rule: Rule, bundle: Bundle, owner: str) -> First:
     return state.first(rule, bundle.value(), owner)
 
 
 def _drawing(rng: Variable, new: Mapping[Variable, Variable]) -> Variable:
-    """Return a generator where the bundle before has left it, or all bundles would draw the same."""
+    """Return a generator as the bundle before has left it; otherwise all bundles would draw the same."""
     rng.tag.used = False  # PyTensor's mark; every call builds a graph of its own, in which nothing has drawn yet
     return new.get(rng, rng)
 
 
-def _for_bundle(needed: Any, bundle: Bundle) -> Any:
+def _for_bundle(needed: Needed, bundle: Bundle) -> Needed:
     return partial(needed, bundle) if callable(needed) and not graph.is_variable(needed) else needed

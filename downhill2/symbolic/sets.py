@@ -32,10 +32,10 @@ class Projection(abc.ABC):
         """Return the point of the set that is nearest to `x`, of the same shape and dtype."""
 
     def misfit(self, shape: tuple[int, ...]) -> str | None:
-        """Return what a parameter of this shape would have to be; None if it fits."""
+        """Return in words what the set asks of a parameter, if one of this shape does not fit; else None."""
         return None
 
-    def _key(self) -> tuple[Any, ...]:
+    def _key(self) -> tuple[object, ...]:
         values = astuple(self)  # type: ignore[call-overload]
         return type(self), *((v.shape, v.tobytes()) if isinstance(v, np.ndarray) else v for v in values)
 
@@ -51,7 +51,7 @@ class NonNegative(Projection):
     """All elements at least 0."""
 
     def __call__(self, x: Variable) -> Variable:
-        """Return the elements, 0 in place of negative ones."""
+        """Return the elements; negative ones become 0."""
         return pt.maximum(x, np.zeros((), x.type.dtype))
 
 
@@ -62,7 +62,7 @@ class Box(Projection):
     Parameters
     ----------
     lower, upper : float or array that broadcasts to the parameter's shape, optional
-        In units of the parameter. Default: no bound. A bound that the parameter's dtype does not have exactly is moved
+        In units of the parameter. Default: no bound. A bound that the parameter's dtype cannot hold exactly is moved
         into the box, so that it is never violated.
     """
 
@@ -79,12 +79,12 @@ class Box(Projection):
             raise ValueError(f"lower must be at most upper, got {self.lower} and {self.upper}")
 
     def __call__(self, x: Variable) -> Variable:
-        """Return the elements, a bound in place of what is beyond it."""
+        """Return the elements; those beyond a bound become the bound."""
         lower, upper = _inside(self.lower, x.type.dtype, np.inf), _inside(self.upper, x.type.dtype, -np.inf)
         return pt.minimum(pt.maximum(x, lower), upper)
 
     def misfit(self, shape: tuple[int, ...]) -> str | None:
-        """Return what a parameter of this shape would have to be; None if it fits."""
+        """Return in words what the set asks of a parameter, if one of this shape does not fit; else None."""
         bounds = np.broadcast_shapes(self.lower.shape, self.upper.shape)
         try:
             fits = np.broadcast_shapes(bounds, shape) == shape
@@ -94,7 +94,7 @@ class Box(Projection):
 
 
 def _inside(bound: np.ndarray, dtype: str, towards: float) -> np.ndarray:
-    """Return a bound in another dtype, the next number `towards` the inside where rounding went the other way."""
+    """Return a bound in another dtype; where rounding moved it outwards, the next number `towards` the inside."""
     with np.errstate(over="ignore"):
         rounded = bound.astype(dtype)
     outside = rounded < bound if towards > 0 else rounded > bound
@@ -103,7 +103,7 @@ def _inside(bound: np.ndarray, dtype: str, towards: float) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class _Sized(Projection):
-    """What has a size, along an axis or for all elements together."""
+    """A set with a size, along an axis or for all elements together."""
 
     size: float = 1.0
     axis: int | None = None
@@ -113,7 +113,7 @@ class _Sized(Projection):
         conform(self, "axis", integer, none="all elements together")
 
     def misfit(self, shape: tuple[int, ...]) -> str | None:
-        """Return what a parameter of this shape would have to be; None if it fits."""
+        """Return in words what the set asks of a parameter, if one of this shape does not fit; else None."""
         if self.axis is not None and not -len(shape) <= self.axis < len(shape):
             return f"of a shape with an axis {self.axis}"
         return None if np.prod(shape) else "of a shape with elements"
@@ -127,7 +127,7 @@ class Simplex(_Sized):
     size : float, optional
         The sum. Default 1.
     axis : int, optional
-        Along which they sum to it. Default: all elements together.
+        The axis along which they sum to it. Default: all elements together.
 
     References
     ----------
@@ -136,19 +136,19 @@ class Simplex(_Sized):
     """
 
     def __call__(self, x: Variable) -> Variable:
-        """Return the elements less what makes those that stay positive sum to `size`."""
+        """Return the elements less one number, with 0 for negative ones, so that they sum to `size`."""
         return _along(x, self.axis, lambda rows: _simplex(rows, self.size))
 
 
 def _along(x: Variable, axis: int | None, f: Callable[[Variable], Variable]) -> Variable:
-    """Apply what acts along the last axis along another, or along all."""
+    """Apply a function of the last axis to another axis, or to all elements together."""
     if axis is None:
         return f(x.ravel()).reshape(x.shape, ndim=x.ndim)
     return pt.moveaxis(f(pt.moveaxis(x, axis, -1)), -1, axis)
 
 
 def _simplex(x: Variable, size: float) -> Variable:
-    # the projection of x is that of x less a constant; near 0 numbers are dense
+    # x less a constant has the same projection, and numbers near 0 are more exact
     x = x - x.max(axis=-1, keepdims=True)
     u = pt.sort(x, axis=-1)[..., ::-1]
     number = pt.arange(1, x.shape[-1] + 1).astype(x.type.dtype)
@@ -159,18 +159,18 @@ def _simplex(x: Variable, size: float) -> Variable:
 
 
 class L1Ball(_Sized):
-    """Magnitudes of a sum of at most `size`.
+    """Magnitudes whose sum is at most `size`.
 
     Parameters
     ----------
     size : float, optional
         The radius, in units of the parameter. Default 1.
     axis : int, optional
-        Along which they are summed. Default: all elements together.
+        The axis of the sum. Default: all elements together.
     """
 
     def __call__(self, x: Variable) -> Variable:
-        """Return the elements, those outside the ball nearer to 0 by the same amount each."""
+        """Return the elements; outside the ball, all move towards 0 by the same amount."""
         dtype = x.type.dtype
         outside = pt.abs(x).sum(axis=self.axis, keepdims=True) > _inner(self.size, dtype)
         onto = _along(pt.abs(x), self.axis, lambda rows: _simplex(rows, float(_inner(self.size, dtype))))
@@ -178,7 +178,7 @@ class L1Ball(_Sized):
 
 
 def _inner(size: float, dtype: str) -> np.ndarray:
-    # less by what rounding may add when the elements are scaled: the ball itself is never left
+    # smaller by what rounding may add when elements are scaled, so that they stay in the ball itself
     return np.asarray(size * (1 - 8 * float(np.finfo(dtype).eps)), dtype)
 
 
@@ -190,7 +190,7 @@ class L2Ball(_Sized):
     size : float, optional
         The radius, in units of the parameter. Default 1.
     axis : int, optional
-        Along which the norm is taken; ``axis=0`` bounds each column of a matrix. Default: all elements together.
+        The axis of the norm; ``axis=0`` bounds each column of a matrix. Default: all elements together.
     """
 
     def __call__(self, x: Variable) -> Variable:
@@ -201,7 +201,7 @@ class L2Ball(_Sized):
 
 @dataclass(frozen=True, eq=False)
 class UnitColumns(Projection):
-    """Columns of Euclidean norm 1: what is along the first axis. A column of zeros, which points nowhere, stays."""
+    """Columns, along the first axis, of Euclidean norm 1. A column of zeros has no direction, and stays."""
 
     def __call__(self, x: Variable) -> Variable:
         """Return the columns, each divided by its norm."""
@@ -209,11 +209,16 @@ class UnitColumns(Projection):
         return times(pt.switch(pt.eq(length, 0), 1.0, pt.minimum(1 / length, HIGHEST)), x)
 
     def misfit(self, shape: tuple[int, ...]) -> str | None:
-        """Return what a parameter of this shape would have to be; None if it fits."""
+        """Return in words what the set asks of a parameter, if one of this shape does not fit; else None."""
         return None if len(shape) > 1 else "of at least two axes"
 
 
 # -- which parameter has which
+
+Chosen = Callable[[Variable], Variable]
+
+Keyed = tuple[str | Variable, Chosen]
+"""A parameter or a pattern of names, and its projection."""
 
 
 class Project(Setting):
@@ -222,11 +227,11 @@ class Project(Setting):
     def __init__(self) -> None:
         super().__init__(())
 
-    def check(self, name: str, value: Any) -> Any:
+    def check(self, name: str, value: object) -> tuple[Keyed, ...]:
         """Return pairs, or raise an error that names what is wrong."""
-        items = value.items() if isinstance(value, Mapping) else value
-        if not isinstance(value, Mapping) and not isinstance(value, tuple):
+        if not isinstance(value, Mapping | tuple):
             raise TypeError(f"{name} must be a dict of parameters or name patterns, got {shown(value)}")
+        items = value.items() if isinstance(value, Mapping) else value
         for key, projection in items:
             if not isinstance(key, str) and not graph.is_shared(key):
                 raise TypeError(f"{name} must name parameters by variable or pattern, got {shown(key)}")
@@ -235,22 +240,17 @@ class Project(Setting):
                 raise TypeError(f"{name} must have projections such as {example}, got {projection!r}")
         return tuple(items)
 
-    def plain(self, value: Any) -> Any:
-        """Return what a checkpoint has for a value."""
+    def plain(self, value: Any) -> list[list[str]]:
+        """Return a value as a checkpoint has it."""
         return [[str(key), getattr(f, "__name__", None) or repr(f)] for key, f in value]
 
 
-Chosen = Callable[[Variable], Variable]
-
-
-def named(pairs: Sequence[tuple[Any, Any]], params: Sequence[Variable], names: Sequence[str]) -> dict[Variable, Chosen]:
+def named(pairs: Sequence[Keyed], params: Sequence[Variable], names: Sequence[str]) -> dict[Variable, Chosen]:
     """Return the projection of each parameter that a key names."""
     return {p: f for key, f in pairs for p, n in zip(params, names, strict=True) if _is_named(p, n, key)}
 
 
-def chosen(
-    pairs: Sequence[tuple[Any, Any]], params: Sequence[Variable], names: Sequence[str]
-) -> dict[Variable, Chosen]:
+def chosen(pairs: Sequence[Keyed], params: Sequence[Variable], names: Sequence[str]) -> dict[Variable, Chosen]:
     """Return the projection of each parameter that has one.
 
     Raises
@@ -271,11 +271,11 @@ def chosen(
     return out
 
 
-def _is_named(param: Variable, name: str, key: Any) -> bool:
+def _is_named(param: Variable, name: str, key: str | Variable) -> bool:
     return fnmatchcase(name, key) if isinstance(key, str) else param is key
 
 
-def _check_shape(param: Variable, name: str, projection: Any) -> None:
+def _check_shape(param: Variable, name: str, projection: Chosen) -> None:
     shape = param.get_value(borrow=True).shape
     wanted = projection.misfit(shape) if isinstance(projection, Projection) else None
     if wanted:

@@ -1,4 +1,4 @@
-"""Sharpness-aware minimization: gradients that are measured beside the parameters."""
+"""Sharpness-aware minimization: gradients are taken at a point beside the parameters."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class SAM(Rule):
     .. math::
         \epsilon = \rho \, T^2 g / \|T g\|, \qquad g_{SAM} = \nabla L(x + \epsilon)
 
-    T is 1; the magnitude of x for the adaptive distance of arXiv:2102.11600, which does not change when weights are
-    scaled and those of the next layer the other way.
+    T is 1, or the magnitude of x for the adaptive distance of arXiv:2102.11600. That distance stays the same when the
+    weights of a layer are scaled up and those of the next layer down.
     """
 
     sam = switch(Hyper(0.0, at_least=0, off=True), "rho", on=0.05)
     sam_adaptive = option(Setting(False), of="sam")
 
     def measure(self, measured: Measured) -> Measured:
-        """Return the loss where the parameters are, with its gradients where they were moved to."""
+        """Return the loss at the parameters, with its gradients at the point beside them."""
         sizes = [abs(p) if self.sam_adaptive else 1 for p in measured.params]
         scaled = [size * g for size, g in zip(sizes, measured.grads, strict=True)]
         length = measured.global_norm(scaled)

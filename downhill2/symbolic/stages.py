@@ -1,4 +1,4 @@
-"""The stages of a step, in order: one table, from which everything that must know them is derived.
+"""The stages of a step, in order: one table, from which all other lists of stages are derived.
 
 To add a stage, write its class, with the settings that it declares, and its row here.
 """
@@ -31,7 +31,7 @@ from .transforms import (
 )
 
 Active = Callable[[Rule], Iterable[Rule]]
-"""What returns the rules of a stage, in order, under the settings of an algorithm; none where it is off."""
+"""Returns the rules of a stage, in order, for the settings of an algorithm; no rules if the stage is off."""
 
 EACH, ALL = False, True
 """Whether a stage sees the parameters of one group, with the settings of that group, or all of them together."""
@@ -69,27 +69,27 @@ def settings(stage: type[Rule]) -> dict[str, Hyper | Setting]:
 
 
 def alone(stage: type[Rule], but: Callable[[Rule], bool] = lambda rule: True) -> Active:
-    """Return what is active where the stage is on and `but` is true."""
+    """Return the function for a stage that acts where it is on and `but` is true."""
     return lambda rule: [stage(rule.context)] if is_on(rule, stage) and but(rule) else []
 
 
 def measured(rule: Rule) -> list[Rule]:
-    """Nothing: gradients have passed these stages before any rule sees them."""
+    """Return no rules: these stages act on gradients before any rule sees them."""
     return []
 
 
 def functions(rule: Rule) -> list[Rule]:
-    """What functions of the caller do."""
+    """Return a rule for each function of the caller."""
     return [transform(f)(rule.context) for f in rule.hyper["transforms"]]
 
 
 def equation(rule: Rule) -> list[Rule]:
-    """The algorithm itself."""
+    """Return the algorithm itself."""
     return [rule]
 
 
 def rate(inside: bool) -> Active:
-    """Return what multiplies by the rate before the velocity, or after it."""
+    """Return the function for the rate, which acts before the velocity is summed, or after it."""
 
     def active(rule: Rule) -> list[Rule]:
         outside = is_on(rule, Momentum) and rule.hyper["momentum_rate"] == "outside"
@@ -99,12 +99,12 @@ def rate(inside: bool) -> Active:
 
 
 def decay(coupled: bool) -> Active:
-    """Return what decays parameters through the gradient, or beside the step."""
+    """Return the function for decay, which acts through the gradient, or beside the step."""
     return alone(WeightDecay, lambda rule: not rule.own_decay and coupled == (rule.hyper["decay"] == "coupled"))
 
 
 def always(stage: type[Rule]) -> Active:
-    """Return what is active whatever is set."""
+    """Return the function for a stage that always acts."""
     return lambda rule: [stage(rule.context)]
 
 
@@ -146,10 +146,10 @@ SPANNING = tuple(name for stage in _SPANNING for name, d in settings(stage).item
 """Names of the settings that act on all parameters together, and so are no settings of one group."""
 
 WITH_STATE = tuple(stage for stage in CLASSES if declared(stage, State))
-"""The stages whose state would be taken for that of an algorithm of their name."""
+"""The stages with state: an algorithm of the same name would give its state the same names."""
 
 AVERAGES = tuple(stage for stage in CLASSES if hasattr(stage, "evaluated"))
-"""The stages that say what to evaluate in place of parameters."""
+"""The stages with averages, which are evaluated in place of parameters."""
 
 
 def averages(rule: Rule) -> list[Rule]:

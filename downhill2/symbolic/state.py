@@ -11,6 +11,12 @@ import numpy as np
 from . import graph
 from .graph import Variable
 
+First = np.ndarray | np.random.Generator
+"""The first value of a state."""
+
+Init = float | Callable[[Any, np.ndarray], Any]
+"""A first value before it has its shape and dtype, or a function of rule and parameter that returns it."""
+
 
 class State:
     """One state variable of a rule.
@@ -32,7 +38,7 @@ class State:
 
     def __init__(
         self,
-        init: float | Callable[[Any, np.ndarray], Any] = 0.0,
+        init: Init = 0.0,
         shape: Callable[[Any, np.ndarray], tuple[int, ...]] | None = None,
         *,
         when: Callable[[Any], bool] | None = None,
@@ -46,7 +52,7 @@ class State:
         self._place = owner, name
 
     def __reduce__(self) -> Any:
-        """Let a pickle hold where the declaration stands, for its functions have no name."""
+        """Pickle the place of the declaration, since its functions may have no name."""
         return (getattr, self._place) if self._place else super().__reduce__()
 
     @property
@@ -54,11 +60,11 @@ class State:
         """Whether there is one for each parameter, of its shape, rather than one of its own shape."""
         return self.shape is None
 
-    def shape_for(self, rule: Any, value: np.ndarray) -> tuple[int, ...]:
+    def shape_for(self, rule: object, value: np.ndarray) -> tuple[int, ...]:
         """Return its shape, for a rule that updates `value`."""
         return value.shape if self.shape is None else self.shape(rule, value)
 
-    def first(self, rule: Any, value: np.ndarray, owner: str) -> Any:
+    def first(self, rule: object, value: np.ndarray, owner: str) -> First:
         """Return the first value, for a rule that updates `value`, which state names call `owner`."""
         start = self.init(rule, value) if callable(self.init) else self.init
         if isinstance(start, np.random.Generator):
@@ -76,7 +82,7 @@ def Copy(follows: bool = False) -> State:
     return State(lambda rule, value: value, follows=follows)
 
 
-def Number(init: float | Callable[[Any, np.ndarray], Any] = 0.0) -> State:
+def Number(init: Init = 0.0) -> State:
     """Declare a state that is one number, float64 as all numbers are: parameters of any width may share it."""
     return State(init, lambda rule, value: (), dtype="float64")
 
@@ -84,8 +90,8 @@ def Number(init: float | Callable[[Any, np.ndarray], Any] = 0.0) -> State:
 class Generator(State):
     """Declare a random generator, seeded by the rule's setting `seed`.
 
-    Where each parameter has its own, as in a rule of scope ``'tensor'``, their numbers are independent of each other:
-    the seed is that of the setting and of the parameter's name.
+    In a rule of scope ``'tensor'``, each parameter has a generator of its own, with independent numbers: the seed
+    comes from the setting and from the parameter's name.
     """
 
     def __init__(self) -> None:
@@ -98,24 +104,24 @@ class Generator(State):
 
 
 class Store:
-    """The state variables of one optimizer by name, made at first need and kept while it lives."""
+    """The state variables of one optimizer by name, made at first use and kept while it lives."""
 
     def __init__(self) -> None:
         self.variables: dict[str, Variable] = {}
-        self._first: dict[str, Callable[[], Any]] = {}
+        self._first: dict[str, Callable[[], First]] = {}
 
-    def variable(self, name: str, first: Callable[[], Any], shape: Sequence[int | None] = ()) -> Variable:
+    def variable(self, name: str, first: Callable[[], First], shape: Sequence[int | None] = ()) -> Variable:
         """Return the variable called `name`; if there is none of static `shape`, make it with the value of ``first()``.
 
-        One of another shape is of no use any more: settings have changed that shape it.
+        A variable of another shape is replaced: settings that shape it have changed.
         """
         known = self.variables.get(name)
         if known is None or getattr(known.type, "shape", tuple(shape)) != tuple(shape):
             self.adopt(name, graph.shared_like(first(), name, shape), first)
         return self.variables[name]
 
-    def adopt(self, name: str, variable: Variable, first: Callable[[], Any]) -> None:
-        """Take in a variable that was made elsewhere."""
+    def adopt(self, name: str, variable: Variable, first: Callable[[], First]) -> None:
+        """Add a variable that was made elsewhere."""
         self.variables[name], self._first[name] = variable, first
 
     def discard(self, names: Iterable[str]) -> None:
@@ -138,6 +144,6 @@ class Store:
         return {n: v.get_value() for n, v in self.variables.items()}
 
     def reset(self) -> None:
-        """Give every variable its first value again."""
+        """Set every variable to its first value."""
         for name, v in self.variables.items():
             graph.assign({v: self._first[name]()})

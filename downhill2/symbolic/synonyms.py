@@ -1,7 +1,7 @@
-"""How other packages call things, and what to write here: the hints of errors for names that there are not.
+"""Words of other packages and what to write here: hints in errors about unknown names.
 
-The tables have what to write on the left, and on the right the words of torch, optax, Keras, scikit-learn, Lightning,
-PyMC, SciPy and others for it.
+The tables have what to write on the left, and on the right the words for it of torch, optax, Keras, scikit-learn,
+Lightning, PyMC, SciPy and others.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ LACKING = {
     "'rprop' with batch_size=0": "lbfgs lbfgsb bfgs cg ncg newton newtoncg conjugategradient "
     "trustncg trustexact slsqp tnc neldermead powell levenbergmarquardt lm",
 }
-"""Of algorithms that there are not: the nearest one. Those of the last row take all rows at once, as Rprop should."""
+"""The nearest algorithm to each one that is missing. Those of the last row use all data at once, as Rprop should."""
 
 METHODS = {
     "minimize(train, valid), or iterate(train, valid) for a loop of your own": "fit train run optimize optimise learn "
@@ -142,7 +142,7 @@ def keyword(owner: str, name: str, hyper: Collection[str], elsewhere: Mapping[st
     hyper : collection of str
         The names that the algorithm has.
     elsewhere : mapping of str to str
-        All other keywords, and of those that were given in the wrong place, where they belong.
+        All other keywords, and where those belong that are in the wrong place.
     """
     if elsewhere.get(name):
         return f"{name} {elsewhere[name]}"
@@ -160,13 +160,13 @@ def _written(text: str) -> set[str]:
 
 
 def unknown_algorithm(name: str, known: Iterable[str], lists: str) -> str:
-    """Return the message for an algorithm that there is not, where `lists` says what is known."""
+    """Return the message for an unknown algorithm; `lists` is the call that lists all."""
     hint = algorithm(name, known)
     return f"unknown algorithm {shown(name)}{hint}{' ' if hint.endswith('?') else '; '}{lists} lists all"
 
 
 def algorithm(name: str, known: Iterable[str]) -> str:
-    """Return the hint for an algorithm that there is not: begins with a semicolon, or is empty."""
+    """Return the hint for an unknown algorithm: begins with a semicolon, or is empty."""
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
     if plain in KNOWN_AS:
         return f"; write {KNOWN_AS[plain][0]}"
@@ -183,5 +183,5 @@ def attribute(name: str) -> str:
 
 
 def method(name: str) -> str:
-    """Return the hint for an attribute that optimizers have not: begins with a semicolon, or is empty."""
+    """Return the hint for an attribute that optimizers do not have: begins with a semicolon, or is empty."""
     return f"; write {CALLED[name][0]}" if name in CALLED else ""

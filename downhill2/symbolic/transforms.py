@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytensor.tensor as pt
 
@@ -12,7 +10,7 @@ from .graph import Variable
 from .hyper import Hyper, Setting
 from .options import Count, option, switch
 from .rule import Rule
-from .state import Copy, State, Zeros
+from .state import Copy, Init, State, Zeros
 
 Direction = tuple[Variable, dict[str, Variable]]
 
@@ -63,9 +61,9 @@ class ClipGlobalNorm(Rule):
 class ClipAdaptive(Rule):
     """Scale the gradient of each unit to a norm of at most clip_adaptive times the unit's own, arXiv:2102.06171.
 
-    A unit is what feeds one output where the outputs are along the last axis: a column of a matrix, a filter of a
-    kernel (height, width, inputs, outputs). Of three axes, the last two count the units, as in heads of attention. A
-    scalar, and what has one axis longer than 1, is one unit.
+    A unit is what feeds one output, if the outputs are along the last axis: a column of a matrix, a filter of a kernel
+    (height, width, inputs, outputs). With three axes, the last two count the units, as in heads of attention. A scalar
+    is one unit, and so is a tensor with one axis longer than 1.
     """
 
     scope = "tensor"
@@ -95,12 +93,12 @@ class GradientNoise(Rule):
     gradient_noise = switch(Hyper(0.0, at_least=0, off=True), "eta", on=0.01)
     gradient_noise_gamma = option(Hyper(0.55, at_least=0), of="gradient_noise")
     gradient_noise_seed = option(Count(0, least=0), of="gradient_noise")
-    # beside the seed stands what tells these numbers from those of a rule with the same seed
+    # the 1 makes these numbers differ from those of a rule with the same seed
     rng = State(lambda rule, value: np.random.default_rng([rule.gradient_noise_seed, 1]), lambda rule, value: ())
 
     def direction(self, param: Variable, grad: Variable, rng: Variable) -> Direction:
-        # With the gradient's shape, of several parameters only the draws of the first moved the generator where
-        # centralize and clip_adaptive came before: PyTensor's rewrites, seen in all modes that have any.
+        # Draw with the parameter's shape: with the gradient's, after centralize and clip_adaptive, PyTensor's rewrites
+        # advanced the generator for the first of several parameters only.
         rng_t, noise = rng.normal(size=param.shape, dtype=grad.dtype)
         # a schedule that ends at 0 may end a rounding below it
         variance = pt.maximum(self.gradient_noise, 0) / self.t**self.gradient_noise_gamma
@@ -146,20 +144,20 @@ class Rate(Rule):
 
 
 class Subtract(Rule):
-    """Subtract a step from the parameter: what passes on is the new value."""
+    """Subtract a step from the parameter: the result is the new value."""
 
     def direction(self, param: Variable, step: Variable) -> Direction:
         return param - step, {}
 
 
-def _per_beta(init: Any = 0.0) -> State:
+def _per_beta(init: Init = 0.0) -> State:
     return State(init, lambda rule, value: (rule.mechanic_betas,))
 
 
 class Mechanic(Rule):
     """Learn the factor of the sum of all steps so far, arXiv:2306.00144, algorithm 1, as optax has it.
 
-    The parameters stand at ``x0 - sum(s) * delta``, where delta is the sum of the steps as they came and s has one
+    The parameters stand at ``x0 - sum(s) * delta``, where delta is the sum of the incoming steps and s has one
     element for each of several memories beta.
     """
 
