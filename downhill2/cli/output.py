@@ -7,11 +7,13 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from ..jsonable import nested
 
 MOST_COLUMNS = 100
 """Text is not set wider than this, however wide the terminal is."""
@@ -70,7 +72,7 @@ class TextTable:
         return ["  ".join(row).rstrip() for row in cells]
 
 
-def show(as_json: bool, data: Any, for_people: Callable[[], None]) -> None:
+def show(as_json: bool, data: object, for_people: Callable[[], None]) -> None:
     """Print data as JSON, or let `for_people` print it.
 
     Standard JSON has no NaN and no infinities: here they are the strings ``"NaN"``, ``"Infinity"`` and
@@ -82,18 +84,18 @@ def show(as_json: bool, data: Any, for_people: Callable[[], None]) -> None:
         for_people()
 
 
-def plain(value: Any) -> Any:
-    """Return a value as JSON can hold it; what it cannot, as its `repr`."""
+def plain(value: object) -> Any:
+    """Return a value as JSON holds it; what JSON has no form for, as its `repr`."""
+    return nested(value, _leaf, names=lambda mapping, _: map(str, mapping))
+
+
+def _leaf(value: object, where: str) -> object:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return json.dumps(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
     return repr(value)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..jsonable import arrays_as_lists
 from .stretches import Index
 
 log = logging.getLogger("downhill2")
@@ -122,7 +123,7 @@ class Cursor:
         if not self.shuffled:
             return state | {"generator": None}
         generator = self._start if begun else self.rng.bit_generator.state
-        return state | {"generator": as_lists(generator), "order": self.shuffled.label}
+        return state | {"generator": arrays_as_lists(generator), "order": self.shuffled.label}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up the place that :meth:`state` told."""
@@ -141,15 +142,8 @@ class Cursor:
         self.used, self.done, self.resume = state["used"], state["done"], state["done"]
 
 
-def as_lists(state: Any) -> Any:
-    """A generator's state with lists in place of arrays, for JSON."""
-    if isinstance(state, dict):
-        return {key: as_lists(value) for key, value in state.items()}
-    return state.tolist() if isinstance(state, np.ndarray) else state
-
-
 def as_arrays(state: Any, like: Any) -> Any:
-    """The inverse of :func:`as_lists`, for a generator whose state looks ``like`` this."""
+    """The inverse of `arrays_as_lists`, for a generator whose state looks ``like`` this."""
     if isinstance(like, dict):
         if not isinstance(state, dict) or state.keys() != like.keys():
             raise ValueError(f"state must be of a {like.get('bit_generator')} generator, got {state!r}")

@@ -10,13 +10,14 @@ import logging
 import operator
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from pytensor.compile import SharedVariable
 from pytensor.graph.basic import Variable
 
+from ..jsonable import nested
 from .cursor import Cursor
 from .feeds import Feed, PassFeed, Transit
 from .readahead import Outcome, Pause, ReadAhead, answers
@@ -333,10 +334,16 @@ def own(batch: Any) -> Any:
 
 def frozen(state: Any, where: str) -> Any:
     """What a source told of its state, as JSON takes it; an array or tensor becomes a list."""
-    if isinstance(state, dict) and all(isinstance(key, str) for key in state):
-        return {key: frozen(value, f"{where}[{key!r}]") for key, value in state.items()}
-    if isinstance(state, list | tuple):
-        return [frozen(value, f"{where}[{place}]") for place, value in enumerate(state)]
+    return nested(state, _frozen_leaf, where, _text_keys)
+
+
+def _text_keys(state: Mapping[Any, object], where: str) -> Iterable[object]:
+    if not all(isinstance(key, str) for key in state):
+        raise _unknown(state, where)
+    return state
+
+
+def _frozen_leaf(state: object, where: str) -> object:
     if state is None or isinstance(state, bool | int | float | str):
         return state
     if is_array(state) or isinstance(state, np.generic):
@@ -344,7 +351,12 @@ def frozen(state: Any, where: str) -> Any:
         if array.dtype.kind in "biuf":
             kind = "tensor" if hasattr(type(state), "detach") else "array"
             return {ARRAY: [kind, array.dtype.str, array.shape, array.ravel().tolist()]}
-    raise TypeError(f"{where} must hold numbers, strings, lists, arrays and dicts with strings as keys, got {state!r}")
+    raise _unknown(state, where)
+
+
+def _unknown(state: object, where: str) -> TypeError:
+    wanted = "numbers, strings, lists, arrays and dicts with strings as keys"
+    return TypeError(f"{where} must hold {wanted}, got {state!r}")
 
 
 def thawed(state: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from ..checks import choice, conform, flag, integer, kind_of, path
 from ..compiling import backends
 from ..data.dataset import SHUFFLES, Dataset, Feed, generator
+from ..jsonable import scalar_or_text
 from ..keeping.checkpoint import HISTORY
 from ..loop.run import Record
 from ..loop.saving import Every
@@ -171,8 +172,7 @@ class Settings:
         found = {f.name: getattr(part, f.name) for part in parts for f in dataclasses.fields(part)}
         found |= {"batch_size": train.size or None, "seed": train.seed, "backend": self.backend}
         found |= {n.replace(" ", "_"): v for n, v in train.signature().items() if n != "rows a batch"}
-        plain = (bool, int, float, str)
-        return {n: v if isinstance(v, plain) else str(v) for n, v in found.items() if v is not None}
+        return {n: scalar_or_text(v) for n, v in found.items() if v is not None}
 
     def check_end(self) -> None:
         """Raise ValueError if nothing can end the run."""

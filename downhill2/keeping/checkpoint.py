@@ -10,14 +10,12 @@ Standard JSON has no NaN and no infinities: here such a float is ``{"$float": "n
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import logging
 import math
 import os
 import re
-import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +27,9 @@ import pytensor
 from safetensors import SafetensorError, safe_open
 
 from .. import checks
+from ..jsonable import nested
 from ..version import __version__
+from .whole_file import replacing, sync
 
 __all__ = ["HISTORY", "RESULT", "CheckpointError", "Directory", "check", "holds_run", "read", "write"]
 
@@ -102,7 +102,7 @@ def _write(path: Path, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any
             file.seek(len(blank))
             for array in arrays.values():
                 _put(file, _bytes(array))
-            _sync(file)
+            sync(file)
             file.seek(0)
             _put(file, _header(arrays, {name: digest.result() for name, digest in digests.items()}, contents))
     except OSError as error:
@@ -112,43 +112,6 @@ def _write(path: Path, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any
 def _put(file: BinaryIO, data: bytes | memoryview) -> None:
     """Write all bytes of a checkpoint: every one of them passes here."""
     file.write(data)
-
-
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file beside `path` that takes its place at the end, or goes if there is an error."""
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "x+b") as file:
-            yield file
-            _sync(file)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    if os.name == "nt":  # pragma: no cover  (Windows opens no directories)
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # what file systems say that cannot do this for a directory
-        if error.errno not in (errno.EINVAL, errno.EBADF):
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def arranged(tensors: Mapping[str, np.ndarray]) -> Tensors:
@@ -206,22 +169,22 @@ def _versions() -> dict[str, str]:
     return {"downhill2": __version__, "pytensor": pytensor.__version__, "numpy": np.__version__}
 
 
-def plain(value: Any, where: str) -> Any:
+def plain(value: object, where: str) -> Any:
     """Return `value` as JSON holds it."""
+    return nested(value, _leaf, where, lambda mapping, where: [_key(key, where) for key in mapping])
+
+
+def _leaf(value: object, where: str) -> object:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return {"$float": repr(value)}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, list | tuple):
-        return [plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
-    if isinstance(value, Mapping):
-        return {_key(key, where): plain(item, f"{where}[{key!r}]") for key, item in value.items()}
     raise TypeError(f"{where} must be a str, number, bool, None, list or mapping, got {value!r}")
 
 
-def _key(key: Any, where: str) -> str:
+def _key(key: object, where: str) -> str:
     if not isinstance(key, str):
         raise TypeError(f"the keys of {where} must be str, got {key!r}")
     if key == "$float":

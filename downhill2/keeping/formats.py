@@ -17,6 +17,7 @@ import numpy as np
 from ..extras import need
 from . import checkpoint
 from .checkpoint import CheckpointError, Tensors
+from .whole_file import replacing
 
 SUFFIXES = ("", ".safetensors", ".npz", ".h5", ".hdf5")
 
@@ -35,7 +36,7 @@ def write(path: Path, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any]
     texts = checkpoint.noted(digests, {"meta": checkpoint.plain(meta, "meta")})
     put = _put_archive if suffix == ".npz" else _put_hdf5
     try:
-        with checkpoint.replacing(path) as file:
+        with replacing(path) as file:
             put(file, arrays, texts)
     except OSError as error:
         raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error

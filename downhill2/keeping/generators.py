@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..jsonable import arrays_as_lists
+
 __all__ = ["Differences", "compare_names", "generator_from", "generator_state"]
 
 _GENERATORS = {
@@ -88,7 +90,7 @@ def generator_state(generator: np.random.Generator) -> dict[str, Any]:
         raise TypeError(f"generator must be over one of {', '.join(_GENERATORS)}, got {type(bits).__name__}")
     sequence = bits.seed_seq
     seed = sequence.state if isinstance(sequence, np.random.SeedSequence) else None
-    state: dict[str, Any] = _listed({**bits.state, "seed": seed})
+    state: dict[str, Any] = arrays_as_lists({**bits.state, "seed": seed})
     return state
 
 
@@ -109,14 +111,6 @@ def generator_from(state: Mapping[str, Any]) -> np.random.Generator:
     except (LookupError, OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"state must be what generator_state returns, got {state!r}") from error
     return np.random.Generator(bits)
-
-
-def _listed(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _listed(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_listed(item) for item in value]
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
 def _arrayed(value: Any) -> Any:

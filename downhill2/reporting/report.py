@@ -7,15 +7,12 @@ import datetime
 import io
 import math
 import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import resources
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from .. import checks
 from ..extras import need
+from ..keeping.whole_file import replacing
 from . import facts
 from .environment import environment, libraries
 from .words import duration
@@ -56,20 +53,8 @@ def write(target: str | os.PathLike[str], source: Any) -> None:
     template.filters["number"] = number
     text = resources.files(__package__).joinpath("report.html").read_text("utf-8")
     page = template.from_string(text).render(_contents(known))
-    with _replacing(file_path) as file:
-        file.write(page)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[TextIO]:
-    """Open a file that takes the place of another at the end, or goes if there is an error."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "x", encoding="utf-8") as file:
-            yield file
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(file_path) as file:
+        file.write(page.encode())
 
 
 def _contents(known: facts.Facts) -> dict[str, Any]:

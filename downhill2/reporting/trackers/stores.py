@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ... import checks, extras
+from ...jsonable import scalar_or_text
 from ...loop.run import Record
 from .tracker import MonitorSeries, Tracker, checked_config, configuration, undone, written_before
 
@@ -59,7 +60,9 @@ class TensorBoard(Tracker):
         later = {"filename_suffix": f".{time.time_ns()}", "flush_secs": self._flush}
         self._writer = self._board.SummaryWriter(self.logdir, purge_step=purge, **later)
         with undone(self._writer.close):
-            config = {name: _plain(value) for name, value in {**configuration(opt, record), **self._config}.items()}
+            config = {
+                name: scalar_or_text(value) for name, value in {**configuration(opt, record), **self._config}.items()
+            }
             metrics = {series.name(f"{group}/{name}"): 0 for group in ("best", "valid") for name in record.valid}
             for summary in self._board.summary.hparams(config, metrics):
                 self._writer.file_writer.add_summary(summary)
@@ -304,7 +307,3 @@ def _kind(opt: Any) -> str:
     """Return the first word of why a run ended."""
     word: str = opt.stopped.split()[0].rstrip(":")
     return word
-
-
-def _plain(value: Any) -> bool | int | float | str:
-    return value if isinstance(value, bool | int | float | str) else str(value)
