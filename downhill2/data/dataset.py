@@ -118,7 +118,7 @@ class Dataset:
 
     def __init__(
         self,
-        inputs: Any,
+        inputs: object,
         name: str | None = None,
         batch_size: int = 32,
         iteration_size: int | None = None,
@@ -127,7 +127,7 @@ class Dataset:
         *,
         shuffle: Literal["rows", "batches", False] = "rows",
         drop_last: bool = False,
-        weights: Any = None,
+        weights: object = None,
         block_size: int | None = None,
         shuffle_buffer: int = 8,
         prefetch: int = 0,
@@ -152,7 +152,7 @@ class Dataset:
     @classmethod
     def from_batches(
         cls,
-        batches: Iterable[Any],
+        batches: Iterable[object],
         name: str | None = None,
         iteration_size: int | None = None,
         axis: int = 0,
@@ -264,7 +264,7 @@ class Dataset:
         return feed
 
 
-def row_weights(weights: Any) -> NDArray[np.float64]:
+def row_weights(weights: object) -> NDArray[np.float64]:
     """Weights as a vector of finite, non-negative numbers, not all zero."""
     try:
         vector = np.array(weights, dtype=np.float64)
@@ -277,7 +277,7 @@ def row_weights(weights: Any) -> NDArray[np.float64]:
     return vector
 
 
-def generator(rng: Any, name: str) -> tuple[np.random.Generator, str]:
+def generator(rng: object, name: str) -> tuple[np.random.Generator, str]:
     """The generator that shuffles, and a note with the seed if that had to be drawn."""
     if isinstance(rng, np.random.Generator):
         return rng, ""

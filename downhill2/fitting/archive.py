@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import climate
+from ..data.dataset import Feed
 from ..keeping.checkpoint import RESULT, CheckpointError, Directory, Tensors, check, holds_run, read, write
 from ..keeping.history import History
 from ..keeping.journal import Journal
@@ -64,7 +65,7 @@ class Archive:
     """
 
     def __init__(
-        self, fit: Fit, settings: Settings, feed: Any, best: Best, history: History, validated: Iterable[Variable]
+        self, fit: Fit, settings: Settings, feed: Feed, best: Best, history: History, validated: Iterable[Variable]
     ) -> None:
         saving = settings.saving
         self._fit, self._saving, self._limits = fit, saving, settings.limits

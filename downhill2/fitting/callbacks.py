@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from .. import climate
 from ..loop.run import Record
@@ -11,7 +10,7 @@ from ..loop.run import Record
 logger = climate.get_logger("downhill2")
 
 
-def call(callbacks: Iterable[Callable[..., Any]], opt: Any, record: Record) -> None:
+def call(callbacks: Iterable[Callable[..., object]], opt: object, record: Record) -> None:
     """Call each callback with a record; an exception is told which of them raised it, and after which epoch."""
     for callback in callbacks:
         try:
@@ -21,12 +20,12 @@ def call(callbacks: Iterable[Callable[..., Any]], opt: Any, record: Record) -> N
             raise
 
 
-def _name(callback: Any) -> str:
+def _name(callback: object) -> str:
     """Return what a function is called, or the class of an object that can be called."""
     return str(getattr(callback, "__qualname__", type(callback).__qualname__))
 
 
-def close(callbacks: Iterable[Callable[..., Any]], opt: Any, whole: bool) -> None:
+def close(callbacks: Iterable[Callable[..., object]], opt: object, whole: bool) -> None:
     """Call the method ``close(opt)`` of each callback that has one; ``opt.stopped`` says by then how the run ended.
 
     An exception does not keep the others from being closed.

@@ -17,6 +17,7 @@ from ..compiling.jax_step import DeviceStep
 from ..data.dataset import Dataset
 from ..stepping import nonfinite as faults
 from ..stepping.halves import Halves, halves
+from ..stepping.needs import Backend, Fed
 from ..stepping.one_by_one import Best, Compiled, averages, compiled, mode
 from ..symbolic import graph, pipeline, synonyms
 from ..symbolic.accumulation import Accumulate
@@ -46,7 +47,7 @@ class Fit:
     """
 
     def __init__(
-        self, problem: Problem, rule: Rule, reported: Mapping[str, str] | None = None, backend: Any = None
+        self, problem: Problem, rule: Rule, reported: Mapping[str, str] | None = None, backend: Backend = None
     ) -> None:
         self.problem, self.rule, self._reported, self.backend = problem, rule, reported or {}, backend
         self.layout = Layout(problem.params, problem.names)
@@ -62,7 +63,7 @@ class Fit:
         self._optional: set[str] | None = None
         self._changed: tuple[tuple[Any, ...], Set[Variable]] = (), frozenset()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> None:
+    def __call__(self, *args: object, **kwargs: object) -> None:
         """Raise TypeError: `opt.fit(train)` is how other packages begin a run."""
         raise TypeError(f"fit must not be called{synonyms.method('fit')}")
 
@@ -178,7 +179,7 @@ class Fit:
 
     # -- compiled functions, each compiled at first need and then reused
 
-    def step(self, feed: Any, check: str = "gradients") -> Compiled:
+    def step(self, feed: Fed, check: str = "gradients") -> Compiled:
         """Return what makes one update from a batch: it returns the monitors before, and whether it is sound."""
         key = ("step", check, *self.rule.hyper.structure(), *self._key(feed))
         if key not in self._functions:
@@ -188,7 +189,7 @@ class Fit:
                 self._functions[key] = halves(self, feed, check) if self.accumulates else self._step(feed, check)
         return renewed(self._functions[key])
 
-    def _step(self, feed: Any, check: str) -> Compiled:
+    def _step(self, feed: Fed, check: str) -> Compiled:
         from ..compiling.storage import PackedFunction, PackedStorage, worth_packing  # imports PyTensor's linkers
 
         problem, storage = self.problem, PackedStorage(self._packs)
@@ -202,11 +203,11 @@ class Fit:
         function = compiled(feed, outputs, updates, storage.parts(used), self.backend)
         return PackedFunction(function, storage) if packed else function
 
-    def current(self, feed: Any, check: str) -> Callable[[], Compiled]:
+    def current(self, feed: Fed, check: str) -> Callable[[], Compiled]:
         """Return what returns the step under the present hyperparameters, looked up when their structure changed."""
         return _Current(self, feed, check)
 
-    def evaluation(self, feed: Any, monitors: Mapping[str, Variable]) -> Compiled:
+    def evaluation(self, feed: Fed, monitors: Mapping[str, Variable]) -> Compiled:
         """Return the function that computes monitors of a batch; it draws from copies of the present generators."""
         evaluated = self.evaluated()
         structure = self.rule.hyper.structure() if evaluated else ()
@@ -221,7 +222,7 @@ class Fit:
         return renewed(self._functions[key])
 
     def _evaluation(
-        self, feed: Any, monitors: Mapping[str, Variable], evaluated: Mapping[Variable, Variable]
+        self, feed: Fed, monitors: Mapping[str, Variable], evaluated: Mapping[Variable, Variable]
     ) -> Compiled:
         new = self.problem.advanced(monitors.values())
         for v in new:
@@ -231,7 +232,7 @@ class Fit:
         advance = dict(zip(apart.values(), outputs[count:], strict=True))
         return compiled(feed, outputs[:count], advance, apart, self.backend)
 
-    def magnitudes(self, feed: Any) -> Compiled:
+    def magnitudes(self, feed: Fed) -> Compiled:
         """Return the function that computes the largest magnitude in each gradient of a batch; slow, ready soon."""
         key = ("magnitudes", *self._key(feed))
         if key not in self._functions:
@@ -240,7 +241,7 @@ class Fit:
             self._functions[key] = faults.inspection(feed, largest)
         return self._functions[key]
 
-    def _key(self, feed: Any) -> tuple[Any, ...]:
+    def _key(self, feed: Fed) -> tuple[Any, ...]:
         switches = config.generated, config.products, config.parallel, config.packed
         return (*feed.inputs, *feed.givens.items(), *backends.key(self.backend), *switches)
 
@@ -253,7 +254,7 @@ class Fit:
         logger.info("compiling the training step%s", again)
 
     @contextmanager
-    def undone_on_error(self, backend: Any) -> Iterator[None]:
+    def undone_on_error(self, backend: Backend) -> Iterator[None]:
         """Take another backend, if one is given; if the body raises, the former one back, and who was told before."""
         before = self.backend, self.busy
         self.backend = self.backend if backend is None else backend
@@ -306,7 +307,7 @@ class Fit:
 class _Current:
     """The compiled step under the present hyperparameters; looked up again only when their structure changed."""
 
-    def __init__(self, fit: Fit, feed: Any, check: str) -> None:
+    def __init__(self, fit: Fit, feed: Fed, check: str) -> None:
         self._fit, self._feed, self._check, self._hyper = fit, feed, check, fit.rule.hyper
         self._function, self._version = fit.step(feed, check), self._hyper.version
 
@@ -324,7 +325,7 @@ def renewed(function: Compiled) -> Compiled:
 
 
 def params_beside_data(
-    loss: Variable, data: Sequence[Any], updates: Pairs, hyper: Mapping[str, Any]
+    loss: Variable, data: Sequence[object], updates: Pairs, hyper: Mapping[str, object]
 ) -> list[Variable] | None:
     """Return the parameters of a loss when arrays of the data are shared variables too; None when none are."""
     found = [v for d in data for v in _shared(d)]
@@ -334,6 +335,6 @@ def params_beside_data(
     return find_params(check_loss("loss", loss), {*found, *given, *check_updates(updates)})
 
 
-def _shared(data: Any) -> list[Variable]:
+def _shared(data: object) -> list[Variable]:
     arrays = data.shared if isinstance(data, Dataset) else data if isinstance(data, list | tuple) else [data]
     return [v for v in arrays if graph.is_shared(v)]

@@ -12,6 +12,7 @@ from .. import checks
 from ..keeping import formats
 from ..keeping.checkpoint import Tensors
 from ..keeping.generators import Differences
+from .fit import Fit
 from .snapshot import Snapshot
 
 
@@ -24,7 +25,7 @@ class Persistent:
         What is saved.
     """
 
-    fit: Any  # a Fit; Optimizer makes it a property
+    fit: Fit
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write parameters, state, clocks, hyperparameters, random generators and the best to a file.

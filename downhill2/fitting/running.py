@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +77,7 @@ class Runs(Persistent):
         return self.limits.min_improvement
 
     def iterate(
-        self, train: Any = None, valid: Any = None, max_updates: int | None = None, **settings: Any
+        self, train: object = None, valid: object = None, max_updates: int | None = None, **settings: Any
     ) -> Iterator[Pair]:
         """Run, epoch by epoch, as a generator.
 
@@ -178,7 +178,9 @@ class Runs(Persistent):
         weakref.finalize(pairs, run.release)  # a generator that never begins does nothing at its end
         return pairs
 
-    def minimize(self, train: Any = None, valid: Any = None, max_updates: int | None = None, **settings: Any) -> Pair:
+    def minimize(
+        self, train: object = None, valid: object = None, max_updates: int | None = None, **settings: Any
+    ) -> Pair:
         """Run to the end.
 
         Parameters
@@ -203,7 +205,7 @@ class Runs(Persistent):
             return run.drain()
 
     def evaluate(
-        self, dataset: Any, batch_size: int = 32, loss: Variable = None, monitors: Pairs | None = None
+        self, dataset: object, batch_size: int = 32, loss: Variable = None, monitors: Pairs | None = None
     ) -> dict[str, float]:
         """Evaluate the loss and the monitors on data.
 
@@ -235,7 +237,7 @@ class Runs(Persistent):
         averages: dict[str, float] = self.fit.evaluate(Feeding(batch_size).dataset(dataset, "valid"), chosen)
         return averages
 
-    def set_params(self, targets: Any = "best") -> None:
+    def set_params(self, targets: str | Sequence[object] = "best") -> None:
         """Set the parameters.
 
         Parameters
@@ -272,7 +274,7 @@ class Runs(Persistent):
         self.fit.best = self.fit.no_best()
 
     def _begin(
-        self, train: Any, valid: Any, max_updates: int | None, given: dict[str, Any], must_end: bool = False
+        self, train: object, valid: object, max_updates: int | None, given: dict[str, Any], must_end: bool = False
     ) -> tuple[Run, Display | None]:
         """Check everything, then set hyperparameters, compile and put the run together; also what shows it."""
         self._check_idle()
@@ -345,7 +347,7 @@ class Runs(Persistent):
 
         return progress.display(wanted, type(self.rule).__name__, settings.limits, self.rule.hyper.present_numbers)
 
-    def _check_reach(self, parsed: Mapping[str, Any]) -> None:
+    def _check_reach(self, parsed: Mapping[str, object]) -> None:
         """Raise if a hyperparameter depends on an input that a run cannot feed."""
         for name, variable in self.rule.hyper.symbols(parsed).items():
             for v in graph.explicit_inputs([variable]):

@@ -44,7 +44,7 @@ class Feeding:
         conform(self, "drop_last", flag)
         generator(self.rng, "")  # raises for what is none
 
-    def dataset(self, data: Any, name: str) -> Dataset:
+    def dataset(self, data: object, name: str) -> Dataset:
         """Return `data` as a Dataset for training or, by the name of ``'valid'``, for evaluation."""
         if isinstance(data, Dataset):
             return data
@@ -53,7 +53,7 @@ class Feeding:
         how = {"shuffle": self.shuffle, "drop_last": self.drop_last}
         return Dataset(data, name, self.batch_size, self.train_batches, rng=self.rng, **how)
 
-    def datasets(self, train: Any, valid: Any) -> tuple[Dataset, Dataset]:
+    def datasets(self, train: object, valid: object) -> tuple[Dataset, Dataset]:
         """Return training and validation data; without validation data, the training data serves as both."""
         data = self.dataset(train, "train")
         # data-free losses are validated by valid_batches evaluations, not by as many as an epoch has updates
@@ -209,7 +209,7 @@ def evaluated_monitors(
     return out
 
 
-def _callbacks(given: Any) -> tuple[Callable[[Any, Record], None], ...]:
+def _callbacks(given: Iterable[Callable[..., object]]) -> tuple[Callable[[Any, Record], None], ...]:
     try:
         callbacks = tuple(listed("callbacks", given, "a sequence of functions"))
     except TypeError as error:
@@ -223,7 +223,7 @@ def _callbacks(given: Any) -> tuple[Callable[[Any, Record], None], ...]:
     return callbacks
 
 
-def _on_signal(given: Any, callbacks: Iterable[Any]) -> str:
+def _on_signal(given: str, callbacks: Iterable[object]) -> str:
     """Return what follows a signal: what the caller says, or else a callback that knows who calls the run."""
     given = choice("on_signal", given, POLICIES)
     told = [getattr(f, "on_signal", "auto") for f in callbacks] if given == "auto" else []

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..loop.run import Tally
+from .halves import Halves
+from .needs import Batches, Compiled
 
 
 class AccumulatedSteps:
@@ -19,7 +21,7 @@ class AccumulatedSteps:
     Parameters
     ----------
     halves : callable
-        Returns the compiled halves, a `fitting.windows.Halves`. Asked at the beginning of each stretch of updates.
+        Returns the compiled halves, a `Halves`. Asked at the beginning of each stretch of updates.
     names : sequence of str
         The names of the monitors; the loss comes first.
     feed : Feed
@@ -33,7 +35,7 @@ class AccumulatedSteps:
         Its loss, or the mean loss of the window.
     """
 
-    def __init__(self, halves: Callable[[], Any], names: Sequence[str], feed: Any) -> None:
+    def __init__(self, halves: Callable[[], Compiled], names: Sequence[str], feed: Batches) -> None:
         self._halves, self._names, self._feed = halves, list(names), feed
         self._batches: Generator[tuple[tuple[Any, ...], float]] | None = None
         self._position = self._pending = 0
@@ -46,7 +48,7 @@ class AccumulatedSteps:
             self._position = self._feed.done
             self._batches = self._feed.train()
         halves = self._halves()
-        if not hasattr(halves, "pending"):
+        if not isinstance(halves, Halves):
             raise ValueError("accumulate must stay above 1 in a run that began so, got 1; begin another run")
         self._pending = halves.pending()
         tally.sums = {name: tally.sums.get(name, 0.0) for name in self._names}
@@ -65,7 +67,12 @@ class AccumulatedSteps:
             self._batches = None
 
     def _run(
-        self, halves: Any, batches: Iterator[Any], tally: Tally, most: int | None, halt: Callable[[], bool]
+        self,
+        halves: Halves,
+        batches: Iterator[tuple[tuple[Any, ...], float]],
+        tally: Tally,
+        most: int | None,
+        halt: Callable[[], bool],
     ) -> None:
         for arrays, weight in batches:
             self._add(halves, arrays, weight, tally)
@@ -78,7 +85,7 @@ class AccumulatedSteps:
         if self._pending:
             self._apply(halves, tally)
 
-    def _add(self, halves: Any, arrays: tuple[Any, ...], weight: float, tally: Tally) -> None:
+    def _add(self, halves: Halves, arrays: tuple[Any, ...], weight: float, tally: Tally) -> None:
         self.latest = arrays
         *values, batches, sound = halves.add(*arrays, np.asarray(weight))
         self._position += 1
@@ -90,7 +97,7 @@ class AccumulatedSteps:
         for name, value in zip(self._names, values, strict=True):
             tally.sums[name] += weight * float(value)
 
-    def _apply(self, halves: Any, tally: Tally) -> None:
+    def _apply(self, halves: Halves, tally: Tally) -> None:
         loss, sound = halves.apply()
         self._pending = 0
         if not sound:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import pytensor.tensor as pt
 
 from ..compiling.jax_step import DeviceStep
 from ..symbolic.accumulation import Accumulate
 from . import nonfinite as faults
-from .one_by_one import Compiled, compiled
+from .needs import Compiled, Expressions, Fed, OwnInputs
+from .one_by_one import compiled
 
 
 @dataclass(frozen=True)
@@ -50,22 +50,21 @@ class Halves:
     def _on_device(self) -> list[DeviceStep]:
         return [half for half in (self.add, self.apply) if isinstance(half, DeviceStep)]
 
-    def __call__(self, *arrays: Any) -> NoReturn:
+    def __call__(self, *arrays: object) -> NoReturn:
         raise ValueError(f"accumulate must stay 1 in a run that began with 1, got {self.size}; begin another run")
 
 
-def halves(fit: Any, feed: Any, check: str) -> Halves:
+def halves(fit: Expressions, feed: Fed, check: str) -> Halves:
     """Compile both halves of a fit's updates."""
     rule, problem, layout = Accumulate(fit.rule.context), fit.problem, fit.moving
     own, sound = fit.guarded(check, fit.layout)
-    nothing = SimpleNamespace(inputs=[], givens={})
-    apply = compiled(nothing, [fit.source().loss, sound], own | fit.drawn([]), backend=fit.backend)
+    apply = compiled(OwnInputs(), [fit.source().loss, sound], own | fit.drawn([]), backend=fit.backend)
     weight = pt.dscalar("weight")
     gate = faults.gate(problem, layout, rule.hyper)
     added = rule.added(problem.measured, layout, weight, gate)
     batches = rule.number("batches")
     outputs = [*fit.monitors.values(), added[batches], gate]
-    taking = SimpleNamespace(inputs=[*feed.inputs, weight], givens=feed.givens)
+    taking = OwnInputs(inputs=[*feed.inputs, weight], givens=feed.givens)
     given = fit.given_updates(gate, own | added, problem.updates)
     given |= fit.drawn([*fit.monitors.values(), *problem.updates.values()])
     add = compiled(taking, outputs, added | given, backend=fit.backend)

@@ -21,6 +21,7 @@ from ..symbolic.graph import Variable
 from ..symbolic.hyper import Hyperparameters, fed
 from ..symbolic.layout import Layout, Values
 from ..symbolic.problem import Problem
+from .needs import Arrays, Batches, Expressions, Fed
 
 logger = logging.getLogger("downhill2")
 
@@ -118,12 +119,12 @@ class Faults:
         None if there are none.
     """
 
-    def __init__(self, guard: Guard, fit: Any, feed: Any, go_back: Callable[[float], str | None]) -> None:
+    def __init__(self, guard: Guard, fit: Expressions, feed: Batches, go_back: Callable[[float], str | None]) -> None:
         self._guard, self._fit, self._feed, self._go_back = guard, fit, feed, go_back
         self._start = {v: v.get_value() for v in fit.problem.updates if _is_float(v)}
         self._told = False
 
-    def meet(self, progress: Progress, arrays: Sequence[Any], loss: float, note: Callable[[str], None]) -> str | None:
+    def meet(self, progress: Progress, arrays: Arrays, loss: float, note: Callable[[str], None]) -> str | None:
         """Act on an update of these arrays, with this loss; return why the run is to end, None to go on.
 
         `note` takes the event for the next record.
@@ -164,7 +165,7 @@ class Faults:
         """Return the names of variables that are not finite, with their kinds."""
         return {n: kind for n, (kind, v) in self._variables().items() if not _holds_finite(v)}
 
-    def _numbers(self, arrays: Sequence[Any]) -> dict[str, float]:
+    def _numbers(self, arrays: Arrays) -> dict[str, float]:
         """Return the hyperparameters that are not finite, as they are for this batch."""
         variables = self._fit.rule.hyper.present_variables()
         values = inspection(self._feed, list(variables.values()))(*arrays)
@@ -193,7 +194,7 @@ class Faults:
             variable.set_value(self._start[variable])
         return [f"{name!r} back to its start" for name in names]
 
-    def _found(self, arrays: Sequence[Any], loss: float, broken: Mapping[str, str]) -> tuple[str, str, str]:
+    def _found(self, arrays: Arrays, loss: float, broken: Mapping[str, str]) -> tuple[str, str, str]:
         """Return what is not finite, where that comes from, and what is known of the batch."""
         names = self._fit.problem.names
         sizes = dict(zip(names, self._fit.magnitudes(self._feed)(*arrays), strict=True))
@@ -203,7 +204,7 @@ class Faults:
         batch = "; ".join(filter(None, (self._feed.rows(), told)))
         return self._monitor(arrays, loss, broken, [n for n in names if n not in finite]), self._where(broken), batch
 
-    def _monitor(self, arrays: Sequence[Any], loss: float, broken: Mapping[str, str], grads: Sequence[str]) -> str:
+    def _monitor(self, arrays: Arrays, loss: float, broken: Mapping[str, str], grads: Sequence[str]) -> str:
         if not np.isfinite(loss):
             return "loss"
         for name in broken:
@@ -220,8 +221,7 @@ class Faults:
         # first, as input that is not finite is held back, and breaks nothing
         for name, kind in broken.items():
             return f"{kind} {name!r} holds a value that is not finite"
-        place: str | None = self._feed.fault()
-        return place or "all inputs and parameters are finite; lower learning_rate or clip gradients"
+        return self._feed.fault() or "all inputs and parameters are finite; lower learning_rate or clip gradients"
 
     @cached_property
     def _new_values(self) -> tuple[list[str], Callable[..., list[np.ndarray]]]:
@@ -250,7 +250,7 @@ def _rate(factor: float) -> str:
     return "" if factor == 1 else f", rate times {factor:g}"
 
 
-def inspection(feed: Any, outputs: Sequence[Variable]) -> Callable[..., list[np.ndarray]]:
+def inspection(feed: Fed, outputs: Sequence[Variable]) -> Callable[..., list[np.ndarray]]:
     """Return what computes expressions of a batch on the Python linker, which compiles nothing."""
     function: Callable[..., list[np.ndarray]] = pytensor.function(
         feed.inputs,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pytensor
@@ -13,8 +13,10 @@ from .. import config
 from ..compiling import backends, half
 from ..compiling.jax_step import DeviceStep
 from ..loop.run import Tally
+from ..symbolic.graph import Variable
+from .needs import Backend, Batches, BatchesInMemory, Compiled, Fed
 
-Compiled = Callable[..., Sequence[Any]]
+__all__ = ["Best", "Compiled", "Many", "Steps", "averages", "compiled", "mode", "together"]
 
 
 class Many(Protocol):
@@ -57,17 +59,17 @@ class Many(Protocol):
 
 
 def compiled(
-    feed: Any,
-    outputs: Sequence[Any],
-    updates: Mapping[Any, Any],
-    givens: Mapping[Any, Any] | None = None,
-    backend: Any = None,
+    feed: Fed,
+    outputs: Sequence[Variable],
+    updates: Mapping[Variable, Variable],
+    givens: Mapping[Variable, Variable] | None = None,
+    backend: Backend = None,
 ) -> Compiled:
     """Compile a function of the batches of a feed.
 
     Parameters
     ----------
-    feed : Feed
+    feed : Fed
         Its `inputs` are what a batch consists of, its `givens` what stands for the inputs of the loss.
     outputs : sequence of scalar TensorVariable
     updates : mapping of shared variable to expression
@@ -100,7 +102,7 @@ def compiled(
     return result
 
 
-def mode(backend: Any = None) -> Any:
+def mode(backend: Backend = None) -> Any:
     """Return the PyTensor mode in which a backend compiles under the present switches."""
     switches = {"generated": config.generated, "products": config.products, "parallel": config.parallel}
     return backends.mode(backend, **switches)
@@ -131,7 +133,7 @@ class Steps:
     """
 
     def __init__(
-        self, function: Callable[[], Compiled], names: Sequence[str], feed: Any, per_call: int | None = None
+        self, function: Callable[[], Compiled], names: Sequence[str], feed: Batches, per_call: int | None = None
     ) -> None:
         self._function, self._names, self._feed, self._per_call = function, list(names), feed, per_call
         self._ways: tuple[Compiled, Compiled, Many | None] | None = None
@@ -172,8 +174,8 @@ class Steps:
         """Return a function, what makes an update of it, and what makes many in one call if they are to share calls."""
         from ..compiling.linker import direct  # imports PyTensor's linkers
 
-        alone = self._per_call == 1 or self._feed.sources is None
-        many = None if alone else together(function, self._feed.sources, self._feed.size, self._per_call)
+        sources = None if self._per_call == 1 else self._feed.sources
+        many = None if sources is None else together(function, sources, self._feed.size, self._per_call)
         return function, direct(function), many
 
     def _make_each(self, function: Compiled, tally: Tally, most: int | None, halt: Callable[[], bool]) -> None:
@@ -204,19 +206,21 @@ class Steps:
     def _make_many(self, many: Many, tally: Tally, most: int | None, halt: Callable[[], bool]) -> None:
         self._batches = None
         totals = np.array([*(tally.sums.get(name, 0.0) for name in self._names), tally.rows])
-        left = self._feed.length - self._position
+        feed = cast(BatchesInMemory, self._feed)  # as it has sources
+        left = feed.length - (self._position or 0)
         most = left if most is None else min(most, left)
         try:
             while tally.updates < most and not tally.bad:
-                self._make_stretch(many, self._feed.stretch(min(many.most, most - tally.updates)), tally, totals)
+                self._make_stretch(many, feed, min(many.most, most - tally.updates), tally, totals)
                 if halt():
                     return
         finally:
             *sums, tally.rows = totals.tolist()
             tally.sums = dict(zip(self._names, sums, strict=True))
 
-    def _make_stretch(self, many: Many, stretch: Any, tally: Tally, totals: np.ndarray) -> None:
-        losses, feed = np.empty(len(stretch)), self._feed
+    def _make_stretch(self, many: Many, feed: BatchesInMemory, most: int, tally: Tally, totals: np.ndarray) -> None:
+        stretch = feed.stretch(most)
+        losses = np.empty(len(stretch))
         try:
             many(stretch, totals, losses)
         finally:
@@ -229,7 +233,7 @@ class Steps:
             tally.bad, self.latest, self.loss = True, feed.latest(), float(losses[made])
 
 
-def together(function: Any, sources: Sequence[Any], size: int, count: int | None = None) -> Many | None:
+def together(function: Compiled, sources: Sequence[object], size: int, count: int | None = None) -> Many | None:
     """Return what makes many updates of a compiled step in one call, None if each is to have its own.
 
     Parameters
@@ -251,7 +255,7 @@ def together(function: Any, sources: Sequence[Any], size: int, count: int | None
 def _noting(function: Compiled, losses: list[float]) -> Compiled:
     """Return a function that also appends the loss; a wrapper, so that who does not want it pays nothing."""
 
-    def noting(*arrays: Any) -> Sequence[Any]:
+    def noting(*arrays: object) -> Sequence[Any]:
         values = function(*arrays)
         losses.append(float(values[0]))
         return values
@@ -260,7 +264,7 @@ def _noting(function: Compiled, losses: list[float]) -> Compiled:
 
 
 def averages(
-    function: Compiled, names: Sequence[str], feed: Any, doubt: Callable[[], object] | None = None
+    function: Compiled, names: Sequence[str], feed: Batches, doubt: Callable[[], object] | None = None
 ) -> dict[str, float]:
     """Evaluate one epoch of a feed in stored order and return the monitors' averages, weighted by rows.
 
