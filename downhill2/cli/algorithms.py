@@ -86,11 +86,11 @@ def _publication(paper: str) -> str:
     return f"{first} et al. {found[2]}" if comma else f"{surnames} {found[2]}"
 
 
-def _given(settings: Mapping[str, Any]) -> str:
+def _given(settings: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={_code(value)}" for name, value in settings.items())
 
 
-def _code(value: Any) -> str:
+def _code(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else repr(value)
 
 
@@ -109,7 +109,7 @@ def _page(algorithm: AlgorithmInfo) -> None:
     print(f"\nState: {state}; {algorithm.memory:g} numbers for each element of a parameter.")
 
 
-def _listed(names: Mapping[str, Any]) -> str:
+def _listed(names: Mapping[str, object]) -> str:
     return ", ".join(names)
 
 

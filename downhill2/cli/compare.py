@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+from pathlib import Path
 from typing import Any
 
 from ..catalogue import list_algorithms
@@ -128,7 +129,7 @@ def _described(name: str, several: list[Trial]) -> dict[str, Any]:
     return {"algorithm": name, "runs": [t.described() for t in several]}
 
 
-def _draw(found: dict[str, list[Trial]], target: Any, quiet: bool) -> None:
+def _draw(found: dict[str, list[Trial]], target: Path, quiet: bool) -> None:
     from ..reporting import plots
 
     histories = {name: [t.history for t in several if t.history] for name, several in found.items()}

@@ -128,7 +128,7 @@ def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}{where}"
 
 
-def run(problem: Callable[[int], Any], name: str, algorithm: str, seed: int, settings: Mapping[str, Any]) -> Trial:
+def run(problem: Callable[[int], Any], name: str, algorithm: str, seed: int, settings: Mapping[str, object]) -> Trial:
     """Run an algorithm on the problem of a seed.
 
     Raises

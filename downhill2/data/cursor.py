@@ -142,7 +142,7 @@ class Cursor:
         self.used, self.done, self.resume = state["used"], state["done"], state["done"]
 
 
-def as_arrays(state: Any, like: Any) -> Any:
+def as_arrays(state: object, like: object) -> Any:
     """The inverse of `arrays_as_lists`, for a generator whose state looks ``like`` this."""
     if isinstance(like, dict):
         if not isinstance(state, dict) or state.keys() != like.keys():

@@ -184,7 +184,7 @@ class Dataset:
         return cls(listed, name, 0, iteration_size, axis, rng, shuffle=shuffle)
 
     @classmethod
-    def from_parquet(cls, paths: Any, columns: Any = None, name: str | None = None, **settings: Any) -> Dataset:
+    def from_parquet(cls, paths: object, columns: object = None, name: str | None = None, **settings: Any) -> Dataset:
         """A Dataset of columns of Parquet files, read by row groups.
 
         Shuffling puts the row groups of all files in order, and mixes ``shuffle_buffer`` of them that are neighbours in

@@ -15,7 +15,7 @@ from pytensor.graph.basic import Variable
 from .cursor import Cursor
 from .readahead import Pause, ReadGuard, answers
 from .sources import Batch, Column, Read, Rows, first_nonfinite
-from .stretches import Index, Source, Stretch
+from .stretches import Index, Source, Stretch, Which
 
 Way = Literal["gather", "window"]  # of a Column
 
@@ -186,7 +186,7 @@ def once(read: Read) -> Read:
     """Read a batch that holds all rows once and keep it: its buffer is as large as the data anyhow."""
     kept: list[Any] = []
 
-    def again(rows: Any) -> Any:
+    def again(rows: Which) -> Any:
         if not kept:
             kept.append(read(rows))
         return kept[0]
@@ -315,13 +315,13 @@ class RowFeed(PassFeed):
             weight = float(last - first if weights is None else weights[rows].sum())
             yield tuple([read(rows) for read in readers[last - first]]), weight
 
-    def _in_transit(self, way: Way, chosen: Iterable[Any], position: int) -> Iterator[Batch]:
+    def _in_transit(self, way: Way, chosen: Iterable[Which], position: int) -> Iterator[Batch]:
         """Batches of chosen rows, the first of which is the ``position``-th of its pass."""
         guard, ahead, weights = self._transit.guard(), self._transit.prefetch, self._weights
 
-        def fetched(request: tuple[int, Readers, Any], pause: Pause) -> tuple[Any, Batch]:
+        def fetched(request: tuple[int, Readers, Which], pause: Pause) -> tuple[Any, Batch]:
             number, readers, rows = request
-            length = rows.stop - rows.start if way == "window" else len(rows)
+            length = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
             arrays = guard(lambda: tuple([read(rows) for read in readers[length]]), number, pause)
             return rows, (arrays, float(length if weights is None else weights[rows].sum()))
 

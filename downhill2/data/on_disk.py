@@ -6,6 +6,7 @@ import abc
 import importlib
 import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -14,12 +15,12 @@ from numpy.typing import NDArray
 
 from .. import checks
 from .sources import Column, Converted, Read, Rows, Slot, is_of
-from .stretches import Index
+from .stretches import Index, Which
 
 BLOCK_BYTES = 2**20  # about as much is read at once where a block has no natural length
 
 
-def is_chunked(values: Any) -> bool:
+def is_chunked(values: object) -> bool:
     """Whether values are a dataset of h5py or an array of zarr."""
     return is_of(values, "h5py", "zarr") and hasattr(values, "chunks") and hasattr(values, "shape")
 
@@ -45,7 +46,7 @@ class BlockRows(Rows, abc.ABC):
     def block(self, number: int) -> NDArray[Any]:
         """Values of a block, read anew."""
 
-    def read(self, rows: Any) -> NDArray[Any]:
+    def read(self, rows: Which) -> NDArray[Any]:
         """Values of some rows, as stored."""
         return Blocks(self)(rows)
 
@@ -66,7 +67,7 @@ class Blocks:
         self._rows = rows
         self._kept: dict[int, NDArray[Any]] = {}  # the one used longest ago first
 
-    def __call__(self, rows: Any) -> NDArray[Any]:
+    def __call__(self, rows: Which) -> NDArray[Any]:
         """Values of these rows, as stored, in an array of their own."""
         numbers = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else np.asarray(rows)
         axis, edges = self._rows.axis, self._rows.edges
@@ -135,13 +136,13 @@ class ParquetRows(BlockRows):
     ----------
     names : str or sequence of str
         Columns of a matrix, or the one that is a vector.
-    groups : sequence of (path, FileMetaData, int)
+    groups : sequence of (Path, FileMetaData, int)
         The row groups: where they stand, and their number there.
     schema : pyarrow.Schema
         Of each file.
     """
 
-    def __init__(self, names: str | Sequence[str], groups: Sequence[tuple[Any, Any, int]], schema: Any) -> None:
+    def __init__(self, names: str | Sequence[str], groups: Sequence[tuple[Path, Any, int]], schema: object) -> None:
         self.names = [names] if isinstance(names, str) else list(names)
         self.dtype = np.result_type(*(column_dtype(schema, name) for name in self.names))
         counts = [metadata.row_group(group).num_rows for _, metadata, group in groups]
@@ -165,7 +166,7 @@ class ParquetRows(BlockRows):
             values.reshape(len(values), -1)[:, place] = column.to_numpy()
         return values
 
-    def _refuse_known_nulls(self, path: Any, group: Any) -> None:
+    def _refuse_known_nulls(self, path: Path, group: Any) -> None:
         for place in range(group.num_columns):
             column = group.column(place)
             known = column.path_in_schema in self.names and column.statistics
@@ -195,7 +196,7 @@ def parquet_rows(paths: Any, columns: Any) -> list[ParquetRows]:
     return [ParquetRows(names, groups, schema) for names in inputs]
 
 
-def refuse_other_types(path: Any, found: Any, schema: Any, inputs: Iterable[str | Sequence[str]]) -> None:
+def refuse_other_types(path: Path, found: Any, schema: Any, inputs: Iterable[str | Sequence[str]]) -> None:
     """Raise unless a file has the columns of the inputs, and of the same type as the first file."""
     for name in (name for names in inputs for name in ([names] if isinstance(names, str) else names)):
         if name not in found.names:
@@ -219,7 +220,7 @@ def column_dtype(schema: Any, name: str) -> np.dtype[Any]:
     return dtype
 
 
-def null_error(path: Any, name: str, count: int) -> ValueError:
+def null_error(path: Path, name: str, count: int) -> ValueError:
     """What is raised for a column with nulls."""
     return ValueError(
         f"column {name!r} of {os.fspath(path)} must have no nulls, got {count} in a row group; "

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pytensor.compile import SharedVariable
 from pytensor.graph.basic import Variable
 
-from .stretches import Index, Source
+from .stretches import Index, Source, Which
 
 log = logging.getLogger("downhill2")
 
@@ -31,29 +31,29 @@ EXPRESSIONS: weakref.WeakValueDictionary[Any, Variable] = weakref.WeakValueDicti
 RANKS = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
 
 
-def is_array(values: Any) -> bool:
+def is_array(values: object) -> bool:
     """Whether values are an array, frame, series, tensor, sparse matrix, shared variable, or rows of one."""
     if isinstance(values, np.generic | Variable):
         return isinstance(values, SharedVariable)
     return hasattr(type(values), "__array__") or is_sparse(values) or isinstance(values, Rows)
 
 
-def is_number(values: Any) -> bool:
+def is_number(values: object) -> bool:
     """Whether values are one number, as a batch may hold for a scalar input."""
     return isinstance(values, numbers.Number | np.generic)
 
 
-def is_sparse(values: Any) -> bool:
+def is_sparse(values: object) -> bool:
     """Whether values are a scipy.sparse matrix or array."""
     return hasattr(type(values), "tocsr")
 
 
-def is_frame(values: Any) -> bool:
+def is_frame(values: object) -> bool:
     """Whether values are a frame or series of pandas or polars."""
     return hasattr(type(values), "iloc") or is_of(values, "polars")
 
 
-def is_of(values: Any, *packages: str) -> bool:
+def is_of(values: object, *packages: str) -> bool:
     """Whether the type of values, or one that it extends, is of one of these packages, which are not imported."""
     return any(kind.__module__.partition(".")[0] in packages for kind in type(values).__mro__)
 
@@ -79,7 +79,7 @@ def as_array(values: Any) -> NDArray[Any]:
     return np.asarray(values.to_numpy() if is_frame(values) else values)
 
 
-def as_stored(values: Any, where: str = "") -> Any:
+def as_stored(values: object, where: str = "") -> Any:
     """Values as they are stored: an array of their own dtype, or a sparse matrix."""
     return values if is_sparse(values) else as_array(values)
 
@@ -137,7 +137,7 @@ class Slot:
             wanted = ", ".join("?" if size is None else str(size) for size in self.shape)
             raise ValueError(f"{where}: batches of {self.label} must have shape ({wanted}), got {shape}")
 
-    def convert(self, values: Any, where: str) -> Any:
+    def convert(self, values: object, where: str) -> Any:
         """Values in the input's dtype, C-contiguous, writable and aligned, or CSR; a copy only if need be."""
         if self.matrix is None:
             return self.dense(as_array(values), where)
@@ -294,7 +294,7 @@ class Rows:
     def __len__(self) -> int:
         return int(self.shape[self.axis])
 
-    def read(self, rows: Any) -> Any:
+    def read(self, rows: Which) -> Any:
         """Values of some rows, as stored."""
         return self.values[(slice(None),) * self.axis + (rows,)]
 
@@ -317,7 +317,7 @@ class Rows:
 class ArrayRows(Rows):
     """Rows of a NumPy array, a memory map, or anything that converts to an array."""
 
-    def __init__(self, values: Any, axis: int) -> None:
+    def __init__(self, values: object, axis: int) -> None:
         super().__init__(as_array(values), axis)
         self.mapped = isinstance(values, np.memmap)
         self._converted: dict[np.dtype[Any], NDArray[Any]] = {}
@@ -338,7 +338,7 @@ class FrameRows(Rows):
 
     instead = "to_numpy"
 
-    def read(self, rows: Any) -> NDArray[Any]:
+    def read(self, rows: Which) -> NDArray[Any]:
         """Values of some rows, in the dtype that holds all columns."""
         frame = self.values
         return as_array(frame.iloc[rows] if hasattr(type(frame), "iloc") else frame[rows])
@@ -369,7 +369,7 @@ class SharedRows(Rows):
         super().__init__(values.get_value(borrow=True), axis)
         self.values = self.shared = values  # not the array: the variable may be given another
 
-    def read(self, rows: Any) -> NDArray[Any]:
+    def read(self, rows: Which) -> NDArray[Any]:
         """Values of some rows, as they are now."""
         return as_array(self.shared)[(slice(None),) * self.axis + (rows,)]
 

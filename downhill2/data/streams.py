@@ -11,7 +11,7 @@ import operator
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 from pytensor.compile import SharedVariable
@@ -31,6 +31,16 @@ Item = tuple[Any, Any]  # a batch, and where its source stands after it
 ARRAY = "array of downhill2"  # the key that marks an array among what JSON takes
 
 
+class Stateful(Protocol):
+    """A source that says where it stands, and goes there."""
+
+    def state_dict(self) -> object:
+        """Return where it stands."""
+
+    def load_state_dict(self, state: object) -> object:
+        """Go where it stood."""
+
+
 class Reader:
     """Reads batches that come ready-made.
 
@@ -47,7 +57,7 @@ class Reader:
     def __init__(self, owner: str, slots: list[Slot] | None, axis: int) -> None:
         self.owner, self.slots, self.axis = owner, slots, axis
 
-    def __call__(self, batch: Any, number: int) -> Batch:
+    def __call__(self, batch: object, number: int) -> Batch:
         """Arrays and weight of a batch, the ``number``-th of its pass."""
         where = f"{self.owner}: batch {number}"
         values = self._sequence(batch, where)
@@ -72,7 +82,7 @@ class Reader:
                 return f"{slot.label}, row {row} of the batch"
         return None
 
-    def _sequence(self, batch: Any, where: str) -> Sequence[Any]:
+    def _sequence(self, batch: object, where: str) -> Sequence[Any]:
         """The values of a batch; a single one need not stand in a sequence."""
         if (is_array(batch) or is_number(batch)) and (self.slots is None or len(self.slots) == 1):
             return [batch]
@@ -112,7 +122,7 @@ class ListFeed(PassFeed):
         length: int,
         cursor: Cursor,
         *,
-        batches: Sequence[Any],
+        batches: Sequence[object],
         reader: Reader,
         read: dict[int, Batch],
     ) -> None:
@@ -153,7 +163,7 @@ class ListFeed(PassFeed):
             yield batch
 
 
-def _is_of(arrays: Sequence[Any], batch: Any) -> bool:
+def _is_of(arrays: Sequence[object], batch: object) -> bool:
     """Whether arrays are those of a batch, in the batch's own memory: what it holds now, they hold."""
     return isinstance(batch, list | tuple) and len(arrays) == len(batch) and all(map(operator.is_, arrays, batch))
 
@@ -161,7 +171,7 @@ def _is_of(arrays: Sequence[Any], batch: Any) -> bool:
 class Pass(Iterator[Item]):
     """One run over a source, opened when the first batch is asked for: what fails to open is opened again."""
 
-    def __init__(self, make: Callable[[], Iterable[Any]], place: Callable[[], Any]) -> None:
+    def __init__(self, make: Callable[[], Iterable[object]], place: Callable[[], object]) -> None:
         self._make, self._place = make, place
         self._batches: Iterator[Any] | None = None
 
@@ -194,8 +204,8 @@ class Stream:
         Where a source with a state stands after the latest batch of training; None for others.
     """
 
-    def __init__(self, make: Callable[[], Iterable[Any]], source: Any, transit: Transit) -> None:
-        self._make, self._source, self._transit = make, source, transit
+    def __init__(self, make: Callable[[], Iterable[object]], source: object, transit: Transit) -> None:
+        self._make, self._source, self._transit = make, cast(Stateful, source), transit
         self.stateful = all(hasattr(type(source), name) for name in ("state_dict", "load_state_dict"))
         self.place: Any = None
         self._start: Any = None
@@ -262,7 +272,7 @@ class Stream:
         else:
             self._training = itertools.chain(replayed(left), self._training or ())
 
-    def rewind(self, place: Any = None) -> None:
+    def rewind(self, place: object = None) -> None:
         """Let training begin a pass, from a place that the source told if it has a state."""
         self.halt()
         self._training = None
@@ -325,14 +335,14 @@ def replayed(outcomes: Iterable[Outcome]) -> Iterator[Item]:
         yield item
 
 
-def own(batch: Any) -> Any:
+def own(batch: object) -> Any:
     """A batch in arrays of its own."""
     if isinstance(batch, list | tuple):
         return [own(value) for value in batch]
     return as_stored(batch).copy() if is_array(batch) and not isinstance(batch, SharedVariable) else batch
 
 
-def frozen(state: Any, where: str) -> Any:
+def frozen(state: object, where: str) -> Any:
     """What a source told of its state, as JSON takes it; an array or tensor becomes a list."""
     return nested(state, _frozen_leaf, where, _text_keys)
 
@@ -359,7 +369,7 @@ def _unknown(state: object, where: str) -> TypeError:
     return TypeError(f"{where} must hold {wanted}, got {state!r}")
 
 
-def thawed(state: Any) -> Any:
+def thawed(state: object) -> Any:
     """The inverse of :func:`frozen`."""
     if isinstance(state, list):
         return [thawed(value) for value in state]
@@ -456,7 +466,7 @@ class StreamFeed(Feed):
         finally:
             stream.halt()
 
-    def _read(self, batch: Any, number: int) -> Batch:
+    def _read(self, batch: object, number: int) -> Batch:
         read = self._reader(batch, number)
         self._latest = read[0]
         return read

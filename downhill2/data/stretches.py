@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Index = NDArray[np.int64]
+Which: TypeAlias = slice | Index  # rows: neighbours, or by their numbers
 
 
 class Source(NamedTuple):

@@ -64,7 +64,7 @@ class Wishes(Protocol):
 class Table:
     """Arrays with rows in common, as the source of a Dataset's batches."""
 
-    def __init__(self, arrays: Sequence[Any], data: Wishes) -> None:
+    def __init__(self, arrays: Sequence[object], data: Wishes) -> None:
         self.shared = tuple(array for array in arrays if isinstance(array, SharedVariable))
         if self.shared and len(self.shared) < len(arrays):
             kinds = [type(array).__name__ for array in arrays]
@@ -162,7 +162,7 @@ class BatchList:
 
     shared: tuple[SharedVariable, ...] = ()
 
-    def __init__(self, batches: Sequence[Sequence[Any]], data: Wishes) -> None:
+    def __init__(self, batches: Sequence[Sequence[object]], data: Wishes) -> None:
         refuse_weights(data)
         if data.iteration_size and not any(batches):
             if data.iteration_size > MOST:
@@ -192,14 +192,14 @@ class BatchList:
         return ListFeed(data.name, inputs, self.length, data._cursor, batches=self._listed, reader=reader, read=known)
 
 
-def _one_memory(batches: Sequence[Sequence[Any]]) -> bool:
+def _one_memory(batches: Sequence[Sequence[object]]) -> bool:
     """Whether batches of their own all hold the same arrays, as those have that were listed from one buffer."""
     if len({id(batch) for batch in batches}) < 2 or not any(map(is_array, batches[0])):
         return False
     return len({tuple(map(_place, batch)) for batch in batches}) == 1
 
 
-def _place(values: Any) -> Any:
+def _place(values: object) -> Any:
     """Where an array lies in memory."""
     if type(values) is not np.ndarray:
         return id(values)
@@ -220,8 +220,8 @@ class Streamed:
 
     def __init__(
         self,
-        make: Callable[[], Iterable[Any]],
-        source: Any,
+        make: Callable[[], Iterable[object]],
+        source: object,
         data: Wishes,
         limit: int | None = None,
         length: int | None = None,
@@ -319,7 +319,7 @@ def known_length(values: Any) -> int | None:
         return None
 
 
-def rows_of(values: Any, axis: int) -> Rows:
+def rows_of(values: object, axis: int) -> Rows:
     """One array, of whatever library, as something to read rows from."""
     if isinstance(values, Rows):
         return values

@@ -140,7 +140,7 @@ class Archive:
             raise ValueError(f"checkpoint must name a directory with a run to resume, got {path}")
         return there
 
-    def _begin_with(self, directory: Directory, tensors: Tensors, meta: Mapping[str, Any]) -> None:
+    def _begin_with(self, directory: Directory, tensors: Tensors, meta: Mapping[str, object]) -> None:
         """Begin a run with the parameters of another, which it replaces; if that cannot be, the other stays."""
         with contextlib.suppress(CheckpointError):
             _ending(directory)  # raises if its file is somebody else's

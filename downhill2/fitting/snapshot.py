@@ -185,7 +185,7 @@ class Snapshot:
                 "stands now; name them, or put the terms of the loss back in their order"
             )
 
-    def apply_params(self, tensors: Tensors, meta: Mapping[str, Any]) -> None:
+    def apply_params(self, tensors: Tensors, meta: Mapping[str, object]) -> None:
         """Set the parameters alone.
 
         Raises
@@ -200,7 +200,7 @@ class Snapshot:
         self._check_order(meta)
         graph.assign({p: found[name] for name, p in params.items()})
 
-    def restore(self, tensors: Tensors, meta: Mapping[str, Any]) -> None:
+    def restore(self, tensors: Tensors, meta: Mapping[str, object]) -> None:
         """Set every variable to what a checked checkpoint says; state that it does not need begins anew."""
         self._rule.context.store.reset()
         self.apply(tensors, meta)
@@ -231,7 +231,7 @@ def _generators(meta: Mapping[str, Any]) -> dict[str, np.random.Generator]:
     return {n: generator_from(state) for n, state in meta["generators"].items()}
 
 
-def _clocks(meta: Mapping[str, Any]) -> tuple[np.int64, np.int64, float]:
+def _clocks(meta: Mapping[str, object]) -> tuple[np.int64, np.int64, float]:
     updates, epochs = (np.int64(checks.integer(name, meta[name], 0)) for name in ("updates", "epochs"))
     return updates, epochs, checks.number("rate_factor", meta["rate_factor"], at_least=0)
 

@@ -21,7 +21,7 @@ DISTANCES = (0.5, 0.05, 0.005, 0.0)
 
 
 def check_sums(
-    terms: Mapping[str, Variable], params: Sequence[Variable], inputs: Sequence[Variable], rows: Sequence[Any]
+    terms: Mapping[str, Variable], params: Sequence[Variable], inputs: Sequence[Variable], rows: Sequence[object]
 ) -> None:
     """Raise ValueError for a term of a density that is no sum over rows.
 

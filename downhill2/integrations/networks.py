@@ -17,6 +17,7 @@ from pytensor.graph.basic import equal_computations
 from .. import config
 from ..compiling import backends
 from ..optimizer import Optimizer, build
+from ..stepping.needs import Backend
 from ..stepping.one_by_one import mode
 from ..symbolic import graph
 from ..symbolic.graph import Variable
@@ -42,7 +43,7 @@ class Model(NamedTuple):
     loss: Variable
 
     @classmethod
-    def checked(cls, made: Any) -> Model:
+    def checked(cls, made: object) -> Model:
         """Return what a model function has returned as a Model.
 
         Raises
@@ -109,7 +110,7 @@ class Model(NamedTuple):
             )
 
 
-def _check_fed(name: str, v: Any, ndims: Sequence[int], wanted: str) -> None:
+def _check_fed(name: str, v: Variable, ndims: Sequence[int], wanted: str) -> None:
     if not graph.is_tensor(v) or v.owner is not None or graph.is_shared(v) or v.type.ndim not in ndims:
         raise TypeError(f"the {name} of model must be {wanted}, got {v!r}; model must return {FORM}")
 
@@ -139,7 +140,7 @@ class Network:
         self._optimizers: deque[tuple[dict[str, Any], Optimizer]] = deque(maxlen=4)
         self._predictions: dict[Any, Any] = {}
 
-    def optimizer(self, build_settings: Mapping[str, Any], hyper: Mapping[str, Any]) -> Optimizer:
+    def optimizer(self, build_settings: Mapping[str, Any], hyper: Mapping[str, object]) -> Optimizer:
         """Return an optimizer of the loss, as it is after `build`; `hyper` is what it will be given."""
         # numbers are live, anything else shapes the graph
         form = {**build_settings, **{n: None if isinstance(v, Real) else v for n, v in hyper.items()}}
@@ -150,7 +151,7 @@ class Network:
         self._optimizers.append((form, opt))
         return opt
 
-    def predict(self, x: np.ndarray, backend: Any) -> np.ndarray:
+    def predict(self, x: np.ndarray, backend: Backend) -> np.ndarray:
         """Return the prediction for rows."""
         key = (*backends.key(backend), config.generated, config.products, config.parallel)
         if key not in self._predictions:
@@ -161,7 +162,7 @@ class Network:
         return np.array(self._predictions[key](np.asarray(x, self.model.x.type.dtype, order="C")))
 
 
-def _equal(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+def _equal(a: Mapping[str, object], b: Mapping[str, object]) -> bool:
     try:
         return bool(a == b)
     except ValueError:  # arrays in them, of which NumPy asks which elements are meant

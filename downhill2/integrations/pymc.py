@@ -172,7 +172,7 @@ class Posterior:
 
 def find_MAP(
     *,
-    model: Any = None,
+    model: object = None,
     rows: Sequence[str] | Mapping[str, Any] | None = None,
     vars: Sequence[Variable] | None = None,
     initvals: Mapping[Any, Any] | None = None,
@@ -235,7 +235,7 @@ def find_MAP(
     return posterior.point(include_transformed)
 
 
-def _end(algo: Any, settings: dict[str, Any], whole: bool) -> dict[str, Any]:
+def _end(algo: str | type[Algorithm], settings: dict[str, Any], whole: bool) -> dict[str, Any]:
     """Return what ends a run, of all data at once or of batches, for which the caller has set no end."""
     if any(name in settings for name in ENDS):
         return {}

@@ -15,6 +15,7 @@ from ..extras import need
 from ..fitting.settings import BESIDE_RUN, NAMES
 from ..optimizer import build
 from ..symbolic import graph
+from ..symbolic.graph import Variable
 from .networks import Model, Pool
 
 need("sklearn", "sklearn")
@@ -83,7 +84,7 @@ def linear_regression(n_features: int, n_outputs: int, rng: np.random.Generator)
     return x, y, prediction, ((prediction - y) ** 2).mean()
 
 
-def _linear(x: Any, n_features: int, n_outputs: int) -> Any:
+def _linear(x: Variable, n_features: int, n_outputs: int) -> Variable:
     W = pytensor.shared(np.zeros((n_features, n_outputs), pytensor.config.floatX), name="W")
     return x @ W + pytensor.shared(np.zeros(n_outputs, pytensor.config.floatX), name="b")
 
@@ -165,7 +166,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
         model: Callable[[int, int, np.random.Generator], Any] | None = None,
         kind: str = "classifier",
         validation_fraction: float = 0.0,
-        random_state: Any = None,
+        random_state: object = None,
         **settings: Any,
     ) -> None:
         self.model, self.kind = model, kind
@@ -282,7 +283,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
             )
         return model
 
-    def _fed(self, targets: NDArray[Any], variable: Any) -> NDArray[Any]:
+    def _fed(self, targets: NDArray[Any], variable: Variable) -> NDArray[Any]:
         """Return targets as the model takes them."""
         if _classifies(self) and variable.ndim == 2:
             targets = np.eye(self.n_outputs_)[targets]
@@ -301,7 +302,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
         X_train, X_valid, y_train, y_valid = train_test_split(X, y, stratify=stratify, **options)
         return [X_train, y_train], [X_valid, y_valid]
 
-    def _train(self, model: Model, train: Any, valid: Any, rng: np.random.Generator) -> None:
+    def _train(self, model: Model, train: object, valid: object, rng: np.random.Generator) -> None:
         given = {"algo": "rmsprop", "progress": False, "on_signal": "raise", **self._settings}
         of_build = {n: given.pop(n) for n in OF_BUILD if n in given}
         with POOL.lent(model) as network:
@@ -313,7 +314,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
 
     # -- prediction
 
-    def predict(self, X: Any) -> NDArray[Any]:
+    def predict(self, X: object) -> NDArray[Any]:
         """Return the most probable class, or the prediction, of each row.
 
         Parameters
@@ -332,7 +333,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
         return prediction.ravel() if self._is_flat else prediction.reshape(len(prediction), -1)
 
     @available_if(_classifies)  # type: ignore[untyped-decorator]
-    def predict_proba(self, X: Any) -> NDArray[Any]:
+    def predict_proba(self, X: object) -> NDArray[Any]:
         """Return the probability of each class for each row.
 
         Parameters
@@ -347,7 +348,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
         p = self._predicted(X)
         return np.column_stack([1 - p, p]) if p.ndim == 1 else p
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, X: object, y: object, sample_weight: object = None) -> float:
         """Return the accuracy of a classifier, or the coefficient of determination of a regressor.
 
         Parameters

@@ -57,7 +57,7 @@ class CheckpointError(Exception):
     """A checkpoint that cannot be written or read; the message names the file and what is wrong."""
 
 
-def write(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
+def write(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], meta: Mapping[str, object]) -> None:
     """Write a checkpoint; the file that was there before stays until the new one is on the disk.
 
     Parameters
@@ -81,13 +81,13 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], meta:
     _write(checks.path("path", path), tensors, meta, {})
 
 
-def check(tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
+def check(tensors: Mapping[str, np.ndarray], meta: Mapping[str, object]) -> None:
     """Raise the TypeError or ValueError that `write` would raise for these; to be told before there is much to lose."""
     arranged(tensors)
     plain(meta, "meta")
 
 
-def _write(path: Path, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any], marks: dict[str, bool]) -> None:
+def _write(path: Path, tensors: Mapping[str, np.ndarray], meta: Mapping[str, object], marks: dict[str, bool]) -> None:
     if not isinstance(meta, Mapping):
         raise TypeError(f"meta must be a mapping, got {meta!r}")
     arrays, contents = arranged(tensors), {**marks, "meta": plain(meta, "meta")}
@@ -147,7 +147,7 @@ def digest_of(array: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _header(arrays: Tensors, digests: Mapping[str, str], contents: Mapping[str, Any]) -> bytes:
+def _header(arrays: Tensors, digests: Mapping[str, str], contents: Mapping[str, object]) -> bytes:
     """Return the beginning of the file: the header's length, and the header."""
     entries: dict[str, Any] = {"__metadata__": noted(digests, contents)}
     end = 0
@@ -159,7 +159,7 @@ def _header(arrays: Tensors, digests: Mapping[str, str], contents: Mapping[str, 
     return len(header).to_bytes(8, "little") + header
 
 
-def noted(digests: Mapping[str, str], contents: Mapping[str, Any]) -> dict[str, str]:
+def noted(digests: Mapping[str, str], contents: Mapping[str, object]) -> dict[str, str]:
     """Return what a file says of itself and its tensors: a text of JSON, and the SHA-256 of that."""
     text = json.dumps({"format": _FORMAT, "versions": _versions(), "sha256": digests, **contents}, allow_nan=False)
     return {"downhill2": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
@@ -307,7 +307,7 @@ class Directory:
         """Remove the temporary files of writers that were killed; to be called by who is the only writer."""
         self._remove(file for file in self.path.iterdir() if _TEMPORARY.fullmatch(file.name))
 
-    def save(self, updates: int, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any], best: bool) -> Path:
+    def save(self, updates: int, tensors: Mapping[str, np.ndarray], meta: Mapping[str, object], best: bool) -> Path:
         """Write the checkpoint after so many updates, then remove those that are no longer needed.
 
         Checkpoints of later updates are removed too: the run has gone back behind them, and what is saved last is

@@ -22,7 +22,7 @@ from .whole_file import replacing
 SUFFIXES = ("", ".safetensors", ".npz", ".h5", ".hdf5")
 
 
-def write(path: Path, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
+def write(path: Path, tensors: Mapping[str, np.ndarray], meta: Mapping[str, object]) -> None:
     """Write a file, as `checkpoint.write` does, in the format that its name says."""
     suffix = _suffix(path)
     if suffix in SUFFIXES[:2]:

@@ -113,7 +113,7 @@ def generator_from(state: Mapping[str, Any]) -> np.random.Generator:
     return np.random.Generator(bits)
 
 
-def _arrayed(value: Any) -> Any:
+def _arrayed(value: object) -> Any:
     if isinstance(value, Mapping):
         return {key: _arrayed(item) for key, item in value.items()}
     return np.array(value, np.uint64) if isinstance(value, list) else value

@@ -262,7 +262,7 @@ def csv_cells(record: Record) -> dict[str, str]:
     return {name: json.dumps(value) for name, value in _cells(record).items()}
 
 
-def _from_cells(cells: Mapping[str, Any]) -> Record:
+def _from_cells(cells: Mapping[str, object]) -> Record:
     values: dict[str, Any] = {n: _KINDS[kind](n, _from_json(cells[n])) for n, kind in _NUMBERS.items()}
     values |= {name: checks.flag(name, cells[name]) for name in _FLAGS} | {group: {} for group in _GROUPS}
     for column, value in cells.items():
@@ -300,7 +300,7 @@ def _parsed(table: csv.DictReader[str], path: str | os.PathLike[str]) -> Iterato
         raise ValueError(f"{path}, line {table.line_num} must be a record of a history; {error}") from error
 
 
-def _to_json(cell: Any) -> Any:
+def _to_json(cell: object) -> Any:
     return json.dumps(cell) if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
@@ -310,7 +310,7 @@ def encoded(record: Record) -> bytes:
     return json.dumps(cells, allow_nan=False).encode() + b"\n"
 
 
-def _from_json(cell: Any) -> Any:
+def _from_json(cell: object) -> Any:
     """Return what `_to_json` made a cell of, which may be a str."""
     return float(cell) if cell in ("NaN", "Infinity", "-Infinity") else cell
 

@@ -25,7 +25,7 @@ def recorded_choices(meta: Mapping[str, Any]) -> dict[str, Any]:
     known = {group: registry.algorithms.get(name, Algorithm) for group, name in algorithms.items()}
     defaults = {group: {n: _plain(d) for n, d in declared(of, Setting).items()} for group, of in known.items()}
 
-    def is_chosen(name: str, value: Any) -> bool:
+    def is_chosen(name: str, value: object) -> bool:
         group, symbol = _parts(name)
         return symbol not in defaults[group] or value != defaults[group][symbol]
 

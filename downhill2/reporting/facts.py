@@ -14,7 +14,9 @@ import numpy as np
 
 from .. import checks
 from ..keeping.history import History, latest_run
+from ..loop.stopping import Limits
 from .choices import choices, recorded_choices
+from .reported import Reported
 
 __all__ = ["Facts", "Param", "known_of"]
 
@@ -44,7 +46,7 @@ class Param:
     lost: int
 
     @classmethod
-    def of(cls, name: str, value: Any) -> Param:
+    def of(cls, name: str, value: object) -> Param:
         """Look at the value of a parameter."""
         value = np.asarray(value)
         known = value[np.isfinite(value)].astype("float64")
@@ -93,7 +95,7 @@ class Facts:
     here: bool = False
 
 
-def known_of(source: Any) -> Facts:
+def known_of(source: Reported | History | str | os.PathLike[str]) -> Facts:
     """Return what is known of a run.
 
     Parameters
@@ -132,7 +134,7 @@ def _history(path: Path) -> History:
 # -- of an optimizer
 
 
-def _of_optimizer(opt: Any) -> Facts:
+def _of_optimizer(opt: Reported) -> Facts:
     fit, names = opt.fit, dict(zip(opt.params, opt.fit.problem.names, strict=True))
     fit.settle()
     inputs = {"inputs": ", ".join(map(str, opt.inputs)) or "none"}
@@ -157,7 +159,7 @@ def _hyper(hyper: Any) -> dict[str, Any]:
     return fed | choices(hyper)
 
 
-def _compiler(backend: Any) -> dict[str, str]:
+def _compiler(backend: object) -> dict[str, str]:
     if backend is not None:
         return {"backend": str(backend)}
     from pytensor import config
@@ -165,12 +167,12 @@ def _compiler(backend: Any) -> dict[str, str]:
     return {"backend": f"PyTensor's mode, {config.mode}"}
 
 
-def _data(signature: Mapping[str, Any]) -> dict[str, Any]:
+def _data(signature: Mapping[str, object]) -> dict[str, Any]:
     """Return how much data there is, as far as that is known: a stream has no number of batches."""
     return {name: count for name, count in signature.items() if count}
 
 
-def _limits(limits: Any) -> dict[str, Any]:
+def _limits(limits: Limits) -> dict[str, Any]:
     """Return the settings of a run; of limits those that were set."""
     values = {field.name: getattr(limits, field.name) for field in dataclasses.fields(limits)}
     always = ("patience", "validate_every")

@@ -12,9 +12,11 @@ from typing import Any
 
 from .. import checks
 from ..extras import need
+from ..keeping.history import History
 from ..keeping.whole_file import replacing
 from . import facts
 from .environment import environment, libraries
+from .reported import Reported
 from .words import duration
 
 __all__ = ["write"]
@@ -24,7 +26,7 @@ SIZE = (4.8, 3.8)
 """Inches of a picture: small enough for its letters to be read on a telephone."""
 
 
-def write(target: str | os.PathLike[str], source: Any) -> None:
+def write(target: str | os.PathLike[str], source: Reported | History | str | os.PathLike[str]) -> None:
     """Write the report of a run: curves, monitors, settings, parameters, events and environment.
 
     Parameters
@@ -96,13 +98,13 @@ def _summary(known: facts.Facts) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _speed(history: Any) -> str:
+def _speed(history: History) -> str:
     speeds = history["rows_per_second"]
     speeds = speeds[speeds > 0]
     return f"{number(float(sorted(speeds)[len(speeds) // 2]))} rows/s" if len(speeds) else ""
 
 
-def number(value: Any) -> str:
+def number(value: object) -> str:
     """Return a value as a table shows it: floats to five digits, what there is not as a dash."""
     if value is None:
         return "\N{EN DASH}"
@@ -116,7 +118,7 @@ def number(value: Any) -> str:
 # -- pictures
 
 
-def _pictures(history: Any) -> tuple[list[tuple[str, str]], int]:
+def _pictures(history: History) -> tuple[list[tuple[str, str]], int]:
     """Return what each picture shows, and the picture as an address that holds it; and how many monitors have none."""
     from . import plots
     from .plots.series import monitors

@@ -174,7 +174,7 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def _handlers_moved(before: tuple[Any, ...], after: tuple[Any, ...]) -> Iterator[None]:
+def _handlers_moved(before: tuple[object, ...], after: tuple[object, ...]) -> Iterator[None]:
     """Have log handlers that hold one of the streams before write on what stands for it."""
     now = {id(stream): other for stream, other in zip(before, after, strict=True)}
     loggers = [logging.root, *(v for v in logging.root.manager.loggerDict.values() if isinstance(v, logging.Logger))]

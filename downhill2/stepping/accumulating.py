@@ -85,7 +85,7 @@ class AccumulatedSteps:
         if self._pending:
             self._apply(halves, tally)
 
-    def _add(self, halves: Halves, arrays: tuple[Any, ...], weight: float, tally: Tally) -> None:
+    def _add(self, halves: Halves, arrays: tuple[object, ...], weight: float, tally: Tally) -> None:
         self.latest = arrays
         *values, batches, sound = halves.add(*arrays, np.asarray(weight))
         self._position += 1

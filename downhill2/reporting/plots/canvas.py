@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...checks import number
 from ...extras import need
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
 
 # Okabe and Ito (2008), "Color universal design", without the yellow, which is too light for a line on white.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -39,7 +45,7 @@ def few(n: int, i: int = 0, many: int = 12) -> tuple[int, int]:
     return i * every // 3 % every, every
 
 
-def axes(ax: Any, size: tuple[float, float] = (6.4, 4.4)) -> Any:
+def axes(ax: Axes | None, size: tuple[float, float] = (6.4, 4.4)) -> Axes:
     """Return the axes to draw in: those given, checked, or new ones.
 
     Raises
@@ -50,20 +56,21 @@ def axes(ax: Any, size: tuple[float, float] = (6.4, 4.4)) -> Any:
     return figure(size).subplots() if ax is None else check_axes("ax", ax)
 
 
-def check_axes(name: str, ax: Any) -> Any:
+def check_axes(name: str, ax: object) -> Axes:
     """Return given axes, or raise TypeError."""
     if not isinstance(ax, need("matplotlib.axes", "plot").Axes):
         raise TypeError(f"{name} must be an Axes of matplotlib, got {ax!r}")
     if ax.name != "rectilinear":
         raise TypeError(f"{name} must be an Axes with straight coordinates, got {ax.name} ones")
-    return ax
+    found: Axes = ax
+    return found
 
 
-def figure(size: tuple[float, float]) -> Any:
+def figure(size: tuple[float, float]) -> Figure:
     """Return a new figure of so many inches, one of pyplot's where its user would look for it there."""
-    if _is_shown():
-        return need("matplotlib.pyplot", "plot").figure(figsize=size, layout="constrained")
-    return need("matplotlib.figure", "plot").Figure(figsize=size, layout="constrained")
+    make = need("matplotlib.pyplot", "plot").figure if _is_shown() else need("matplotlib.figure", "plot").Figure
+    made: Figure = make(figsize=size, layout="constrained")
+    return made
 
 
 def _is_shown() -> bool:
@@ -71,7 +78,7 @@ def _is_shown() -> bool:
     return "matplotlib.pyplot" in sys.modules or (ipython is not None and ipython.get_ipython() is not None)
 
 
-def second(name: str, given: Any) -> Any:
+def second(name: str, given: object) -> Axes | None:
     """Return the axes given for a second panel beside those of the caller; None for none.
 
     Raises
@@ -96,7 +103,7 @@ def shortened(text: str, most: int) -> str:
     return f"{text[: (most - 1) // 2]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - most // 2 :]}"
 
 
-def legend(ax: Any) -> None:
+def legend(ax: Axes) -> None:
     """Name the curves above the axes, or, if that takes many lines, to the right of them: never over data."""
     handles, labels = ax.get_legend_handles_labels()
     if not labels:
@@ -122,13 +129,13 @@ def _letters(inches: float) -> int:
     return max(6, int((inches - HANDLE) / LETTER))
 
 
-def check_log(log: Any) -> None:
+def check_log(log: object) -> None:
     """Raise for what says of no axis whether it is logarithmic."""
     if not (log is None or isinstance(log, bool) or (isinstance(log, str) and log in ("x", "y", "xy"))):
         raise ValueError(f"log must be None, True, False, 'x', 'y' or 'xy', got {log!r}")
 
 
-def scale(ax: Any, log: Any, values: Iterable[Any]) -> None:
+def scale(ax: Axes, log: bool | str | None, values: Iterable[Any]) -> None:
     """Make the axes logarithmic that `log` says, and the vertical one of itself where `values` span decades."""
     known = np.concatenate([np.array([]), *map(np.ravel, values)])
     known = known[np.isfinite(known)]
@@ -144,12 +151,12 @@ def scale(ax: Any, log: Any, values: Iterable[Any]) -> None:
         ax.xaxis.set_major_formatter("{x:g}")
 
 
-def decades(values: Any) -> float:
+def decades(values: NDArray[np.float64]) -> float:
     """Return the ratio of the highest to the lowest of positive values, as a power of ten."""
     return float(np.log10(values.max()) - np.log10(values.min()))
 
 
-def readable(axis: Any, span: float) -> None:
+def readable(axis: Axis, span: float) -> None:
     """Give a logarithmic axis of few decades numbers between the powers of ten, none of them like ``2 x 10^-1``."""
     ticker = need("matplotlib.ticker", "plot")
     if span < 0.7:
@@ -162,7 +169,7 @@ def readable(axis: Any, span: float) -> None:
         axis.set_major_formatter("{x:g}")
 
 
-def clock(ax: Any, label: str) -> None:
+def clock(ax: Axes, label: str) -> None:
     """Tell along the horizontal axis what stands there; of epochs and updates there are no halves."""
     ax.set_xlabel(label)
     locator = ax.xaxis.get_major_locator()
@@ -170,6 +177,6 @@ def clock(ax: Any, label: str) -> None:
         locator.set_params(integer=True)  # others are of a logarithmic axis, or the caller's own
 
 
-def check_fraction(name: str, value: Any) -> float:
+def check_fraction(name: str, value: object) -> float:
     """Return a number in [0, 1), or raise."""
     return number(name, value, at_least=0, below=1)

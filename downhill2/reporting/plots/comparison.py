@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,16 +12,19 @@ from . import canvas
 from .curves import draw_band
 from .series import CLOCKS, Curves, Runs, Series, band, check_clock, check_monitor, grouped, outcome
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 
 def compare(
     runs: Mapping[str, History | Sequence[History]],
     monitor: str = "loss",
-    ax: Any = None,
+    ax: Axes | None = None,
     *,
     x: str = "epoch",
     log: bool | str | None = None,
-    ranking: Any = None,
-) -> Any:
+    ranking: object = None,
+) -> Axes:
     """Draw the validation of several algorithms, over several seeds each, and what each came to.
 
     Each curve is the median over the seeds, in a band from the lowest to the highest; where there was no validation, it
@@ -74,7 +77,7 @@ def compare(
     return ax
 
 
-def _panels(ax: Any, ranking: Any, n: int) -> tuple[Any, Any]:
+def _panels(ax: Axes | None, ranking: object, n: int) -> tuple[Axes, Axes | None]:
     """Return the axes of the curves and those of the ranking of `n` algorithms, if it is to be drawn."""
     if ax is None and (ranking is None or ranking is True):
         size = (9.6, max(4.0, 1.6 + 0.25 * n))
@@ -84,7 +87,7 @@ def _panels(ax: Any, ranking: Any, n: int) -> tuple[Any, Any]:
     return canvas.axes(ax), beside
 
 
-def _draw_curves(ax: Any, runs: Runs, monitor: str, clock: str) -> None:
+def _draw_curves(ax: Axes, runs: Runs, monitor: str, clock: str) -> None:
     for i, (name, histories) in enumerate(runs.items()):
         several = [_judged(Curves(h, clock), monitor) for h in histories]
         line = band(several)
@@ -98,9 +101,9 @@ def _judged(curves: Curves, monitor: str) -> Series:
     return valid if valid.x.size else curves.train(monitor)
 
 
-def _cut(ax: Any) -> None:
+def _cut(ax: Axes) -> None:
     """Leave out of the picture how far curves climb that diverge."""
-    lines = [y[np.isfinite(y)] for y in (line.get_ydata() for line in ax.get_lines())]
+    lines = [y[np.isfinite(y)] for y in (np.asarray(line.get_ydata()) for line in ax.get_lines())]
     lines = [y for y in lines if y.size]
     if not lines:
         return
@@ -110,7 +113,7 @@ def _cut(ax: Any) -> None:
         ax.set_ylim(bottom=lowest / 2 if ax.get_yscale() == "log" else min(0, lowest))
 
 
-def _draw_ranking(ax: Any, outcomes: Mapping[str, list[float]], monitor: str) -> None:
+def _draw_ranking(ax: Axes, outcomes: Mapping[str, list[float]], monitor: str) -> None:
     """Draw what each seed came to as a dot, and their median as a bar."""
     labels = []
     for i, (name, found) in enumerate(outcomes.items()):

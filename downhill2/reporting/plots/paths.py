@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...checks import integer
+from ..reported import Reported
 from . import canvas
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
 Loss = Callable[[Array, Array], Any]
 Limits = tuple[float, float] | None
+Pair = Sequence[float] | None
 
 
 def path(
     points: Any,
     loss: Loss | None = None,
-    ax: Any = None,
+    ax: Axes | None = None,
     *,
     updates: int = 100,
-    minimum: Any = None,
+    minimum: Pair = None,
     xlim: Limits = None,
     ylim: Limits = None,
-) -> Any:
+) -> Axes:
     """Draw the path of one or several algorithms over the contours of a loss of two numbers.
 
     Parameters
@@ -91,14 +96,14 @@ def _walked(points: Any, updates: int) -> Array:
     return found
 
 
-def _numbers(points: Any) -> Array:
+def _numbers(points: object) -> Array:
     try:
         return np.asarray(points, dtype=float)
     except (TypeError, ValueError) as error:
         raise TypeError(f"points must be an array of shape (n, 2) or an Optimizer, got {points!r}") from error
 
 
-def _draw_contours(ax: Any, loss: Loss, side: int, xlim: tuple[float, float], ylim: tuple[float, float]) -> None:
+def _draw_contours(ax: Axes, loss: Loss, side: int, xlim: tuple[float, float], ylim: tuple[float, float]) -> None:
     """Draw lines of equal loss: dense where it is low, as the valleys are what algorithms differ in."""
     x, y = np.meshgrid(np.linspace(*xlim, side), np.linspace(*ylim, side))
     with np.errstate(all="ignore"):  # a loss may be infinite where no path leads
@@ -114,20 +119,20 @@ def _draw_contours(ax: Any, loss: Loss, side: int, xlim: tuple[float, float], yl
     ax.set(xlim=xlim, ylim=ylim, xlabel="$x_0$", ylabel="$x_1$")
 
 
-def _draw_paths(ax: Any, paths: Mapping[str, Array], minimum: Any) -> None:
+def _draw_paths(ax: Axes, paths: Mapping[str, Array], minimum: Pair) -> None:
     for i, (name, points) in enumerate(paths.items()):
-        look = {**canvas.style(i), "markersize": 3.5, "markeredgewidth": 0, "linewidth": 1}
+        look: dict[str, Any] = {**canvas.style(i), "markersize": 3.5, "markeredgewidth": 0, "linewidth": 1}
         every = canvas.few(len(points), i, 25) if len(paths) > 1 else 1
         ax.plot(*points.T, **look, markevery=every, label=canvas.label(name))
         ax.plot(*points[-1], **{**look, "markersize": 7}, zorder=4)
     starts = np.unique([p[0] for p in paths.values()], axis=0)
-    marks = {"linestyle": "none", "markeredgecolor": "black", "zorder": 4}
+    marks: dict[str, Any] = {"linestyle": "none", "markeredgecolor": "black", "zorder": 4}
     ax.plot(*starts.T, marker="o", color="white", label="start", **marks)
     if minimum is not None:
         ax.plot(*minimum, marker="*", markersize=11, color="black", label="minimum", **marks)
 
 
-def _limits(paths: Mapping[str, Array], minimum: Any, xlim: Limits, ylim: Limits) -> list[tuple[float, float]]:
+def _limits(paths: Mapping[str, Array], minimum: Pair, xlim: Limits, ylim: Limits) -> list[tuple[float, float]]:
     """Return what to show: the places given, or all points, with a sixth of their extent around them."""
     places = np.concatenate([*paths.values(), np.reshape([] if minimum is None else minimum, (-1, 2))])
     places = places[np.isfinite(places).all(axis=1)]
@@ -140,7 +145,7 @@ def _limits(paths: Mapping[str, Array], minimum: Any, xlim: Limits, ylim: Limits
 # -- paths of an optimizer
 
 
-def _check(opt: Any) -> None:
+def _check(opt: Reported) -> None:
     """Raise unless it is a loss of two numbers alone."""
     sizes = [p.get_value(borrow=True).size for p in opt.params]
     if sum(sizes) != 2:
@@ -149,7 +154,7 @@ def _check(opt: Any) -> None:
         raise ValueError(f"points must be of an optimizer whose loss needs no data, got inputs {opt.inputs}")
 
 
-def _walk(opt: Any, updates: int) -> Array:
+def _walk(opt: Reported, updates: int) -> Array:
     """Make updates and set everything back; return what is evaluated before, between and after them."""
     import pytensor
 
@@ -164,7 +169,7 @@ def _walk(opt: Any, updates: int) -> Array:
         opt.load_state_dict(before)
 
 
-def _loss_of(opt: Any) -> Loss:
+def _loss_of(opt: Reported) -> Loss:
     """Return the loss of an optimizer as a function of its two numbers."""
     import pytensor
 

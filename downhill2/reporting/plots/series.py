@@ -50,7 +50,7 @@ def grouped(history: Any) -> Runs:
     return {name: list(given) for name, given in runs.items()}
 
 
-def _check(where: str, given: Any) -> None:
+def _check(where: str, given: object) -> None:
     if not isinstance(given, Sequence) or isinstance(given, str) or not all(isinstance(h, History) for h in given):
         raise TypeError(f"{where} must be a History or a list of them, got {given!r}")
     if not given:
@@ -65,7 +65,7 @@ def monitors(history: History) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def check_monitor(history: History, monitor: Any) -> None:
+def check_monitor(history: History, monitor: object) -> None:
     """Raise unless the history has a monitor of that name."""
     if not isinstance(monitor, str):
         raise TypeError(f"monitor must be a str, got {monitor!r}")
@@ -73,7 +73,7 @@ def check_monitor(history: History, monitor: Any) -> None:
         raise ValueError(f"monitor must be one of {', '.join(map(repr, known)) or 'none'}, got {monitor!r}")
 
 
-def check_clock(clock: Any) -> None:
+def check_clock(clock: object) -> None:
     """Raise unless it is something to tell along the horizontal axis."""
     if clock not in CLOCKS:
         raise ValueError(f"x must be one of {', '.join(map(repr, CLOCKS))}, got {clock!r}")

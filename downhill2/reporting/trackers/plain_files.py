@@ -13,6 +13,7 @@ from ... import checks
 from ...keeping.history import History, check_columns, csv_cells
 from ...keeping.history_file import HistoryFile, appendable
 from ...loop.run import Record
+from ..reported import Reported
 from .tracker import Tracker
 
 
@@ -28,7 +29,7 @@ class _File(Tracker):
         self._file: Any = None
         self._written = 0
 
-    def write(self, opt: Any, record: Record) -> None:
+    def write(self, opt: Reported, record: Record) -> None:
         """Write the record; the whole history, if the file does not hold what came before it."""
         history, written = opt.history, self._written
         self._written = -1  # until it is there
@@ -39,7 +40,7 @@ class _File(Tracker):
             self._append(record)
         self._written = len(history)
 
-    def end(self, opt: Any) -> None:
+    def end(self, opt: Reported) -> None:
         """Close the file, with a last attempt to write what it lacks."""
         self._drop()
         if self._written != len(opt.history):

@@ -6,6 +6,7 @@ from typing import Any
 
 from ... import extras
 from ...loop.run import Record
+from ..reported import Reported
 from .tracker import Tracker
 
 GROUPS = ("train", "valid")
@@ -65,7 +66,7 @@ class Optuna(Tracker):
         self._pruned: str | None = None
         self._epoch = 0
 
-    def __call__(self, opt: Any, record: Record) -> None:
+    def __call__(self, opt: Reported, record: Record) -> None:
         """Report a record of `opt`."""
         values = getattr(record, self._group)
         if values and self._name not in values:
@@ -73,7 +74,7 @@ class Optuna(Tracker):
             raise ValueError(f"monitor must be one of {known}, got {self.monitor!r}")
         super().__call__(opt, record)
 
-    def begin(self, opt: Any, record: Record) -> None:
+    def begin(self, opt: Reported, record: Record) -> None:
         """Find the epoch of the last report; a trial that makes several runs, or goes on with one, has some already."""
         self._pruned = None
         study = getattr(self._trial, "study", None)
@@ -81,7 +82,7 @@ class Optuna(Tracker):
         reported = trials[self._trial.number].intermediate_values if trials else {}
         self._epoch = max(reported, default=0)
 
-    def write(self, opt: Any, record: Record) -> None:
+    def write(self, opt: Reported, record: Record) -> None:
         """Report a value that is new, and ask whether to go on."""
         values = getattr(record, self._group)
         is_new = record.validated if self._group == "valid" else bool(values)
@@ -93,7 +94,7 @@ class Optuna(Tracker):
             self._pruned = f"pruned at epoch {record.epoch}"
             opt.stop(self._pruned)
 
-    def close(self, opt: Any) -> None:
+    def close(self, opt: Reported) -> None:
         """Raise ``optuna.TrialPruned`` if the run was ended for that."""
         super().close(opt)
         pruned, self._pruned = self._pruned, None

@@ -11,6 +11,7 @@ from typing import Any
 from ... import checks, extras
 from ...jsonable import scalar_or_text
 from ...loop.run import Record
+from ..reported import Reported
 from .tracker import MonitorSeries, Tracker, checked_config, configuration, undone, written_before
 
 
@@ -43,7 +44,7 @@ class TensorBoard(Tracker):
     """
 
     def __init__(
-        self, logdir: str | os.PathLike[str], config: Mapping[str, Any] | None = None, flush_seconds: float = 10
+        self, logdir: str | os.PathLike[str], config: Mapping[str, object] | None = None, flush_seconds: float = 10
     ) -> None:
         self._board = extras.need("tensorboardX", "tensorboard")
         self.logdir, self._config = os.fspath(checks.path("logdir", logdir)), checked_config(config)
@@ -51,7 +52,7 @@ class TensorBoard(Tracker):
         self._writer: Any = None
         self._series = MonitorSeries()
 
-    def begin(self, opt: Any, record: Record) -> None:
+    def begin(self, opt: Reported, record: Record) -> None:
         """Begin an event file, with the settings."""
         before = written_before(opt.history)
         purge = before[-1].updates + 1 if before else None
@@ -67,11 +68,11 @@ class TensorBoard(Tracker):
             for summary in self._board.summary.hparams(config, metrics):
                 self._writer.file_writer.add_summary(summary)
 
-    def write(self, opt: Any, record: Record) -> None:
+    def write(self, opt: Reported, record: Record) -> None:
         """Write a point of each curve."""
         self._add(self._series.values(record), record.updates)
 
-    def end(self, opt: Any) -> None:
+    def end(self, opt: Reported) -> None:
         """Write the best monitors and why the run ended."""
         last = opt.history[-1].updates
         with contextlib.closing(self._writer):
@@ -130,7 +131,7 @@ class MLflow(Tracker):
         uri: str | None = None,
         run_name: str | None = None,
         run_id: str | None = None,
-        config: Mapping[str, Any] | None = None,
+        config: Mapping[str, object] | None = None,
         flush_seconds: float = 5,
     ) -> None:
         self._mlflow = extras.need("mlflow", "mlflow")
@@ -145,7 +146,7 @@ class MLflow(Tracker):
         self._sent = 0.0
         self._last = -1  # the update that the last point in the store is of
 
-    def begin(self, opt: Any, record: Record) -> None:
+    def begin(self, opt: Reported, record: Record) -> None:
         """Begin a run, or go on with one, and note its settings."""
         self._series, self._waiting, self._sent, self._last = MonitorSeries(), [], time.monotonic(), -1
         active = None if self._given or self._uri else self._mlflow.active_run()
@@ -168,7 +169,7 @@ class MLflow(Tracker):
         name: str = found.experiment_id if found else self._client.create_experiment(self._experiment)
         return name
 
-    def _note(self, config: Mapping[str, Any]) -> None:
+    def _note(self, config: Mapping[str, object]) -> None:
         """Note parameters that the run does not have; those that it has cannot be changed."""
         param, known = self._mlflow.entities.Param, self._client.get_run(self.run_id).data.params
         named = {self._series.name(name): str(value) for name, value in config.items()}
@@ -176,7 +177,7 @@ class MLflow(Tracker):
         for start in range(0, len(new), 100):  # as many as MLflow takes at once
             self._client.log_batch(self.run_id, params=new[start : start + 100])
 
-    def write(self, opt: Any, record: Record) -> None:
+    def write(self, opt: Reported, record: Record) -> None:
         """Take the numbers of a record, and send what has gathered if it is time."""
         if record.updates > self._last:
             self._take(self._series.values(record), record.updates)
@@ -192,7 +193,7 @@ class MLflow(Tracker):
             self._client.log_batch(self.run_id, metrics=self._waiting[start : start + 1000])
         self._waiting, self._sent = [], time.monotonic()
 
-    def end(self, opt: Any) -> None:
+    def end(self, opt: Reported) -> None:
         """Send the rest, the best monitors and why the run ended."""
         ends = {"exception": "FAILED", "non-finite": "FAILED", "signal": "KILLED"}
         try:
@@ -253,7 +254,7 @@ class WandB(Tracker):
         mode: str | None = None,
         id: str | None = None,
         dir: str | os.PathLike[str] | None = None,
-        config: Mapping[str, Any] | None = None,
+        config: Mapping[str, object] | None = None,
         **settings: Any,
     ) -> None:
         self._wandb = extras.need("wandb", "wandb")
@@ -272,7 +273,7 @@ class WandB(Tracker):
         self._own = True
         self._series = MonitorSeries()
 
-    def begin(self, opt: Any, record: Record) -> None:
+    def begin(self, opt: Reported, record: Record) -> None:
         """Begin a run, or go on with one, and note its settings."""
         self._series = MonitorSeries()
         self._own = self._wandb.run is None
@@ -285,12 +286,12 @@ class WandB(Tracker):
             return self._mode
         return "online" if self._wandb.login(prompt=False, verify=False) else "offline"
 
-    def write(self, opt: Any, record: Record) -> None:
+    def write(self, opt: Reported, record: Record) -> None:
         """Write the numbers of a record, unless the run has them."""
         if record.updates >= self._run.starting_step:
             self._run.log(self._series.values(record), step=record.updates)
 
-    def end(self, opt: Any) -> None:
+    def end(self, opt: Reported) -> None:
         """Note the best monitors and why the run ended."""
         try:
             self._run.summary.update({**self._series.best(opt), "stopped": opt.stopped})
@@ -303,7 +304,6 @@ class WandB(Tracker):
             self._run.finish(exit_code=code)
 
 
-def _kind(opt: Any) -> str:
+def _kind(opt: Reported) -> str:
     """Return the first word of why a run ended."""
-    word: str = opt.stopped.split()[0].rstrip(":")
-    return word
+    return str(opt.stopped).split()[0].rstrip(":")

@@ -14,6 +14,7 @@ from ...keeping.history import History, latest_run
 from ...loop.run import Record
 from ..choices import choices
 from ..environment import version_of
+from ..reported import Reported
 
 logger = logging.getLogger("downhill2")
 
@@ -30,7 +31,7 @@ class Tracker(ABC):
 
     _begun = _failed = False
 
-    def __call__(self, opt: Any, record: Record) -> None:
+    def __call__(self, opt: Reported, record: Record) -> None:
         """Write a record of `opt`."""
         if self._failed and self.gives_up:
             return
@@ -40,21 +41,21 @@ class Tracker(ABC):
                 self._begun = True
             self.write(opt, record)
 
-    def close(self, opt: Any) -> None:
+    def close(self, opt: Reported) -> None:
         """Write what is left of a run that has ended, and be ready for another."""
         with self._surviving("close"):
             if self._begun:
                 self.end(opt)
         self._begun = self._failed = False
 
-    def begin(self, opt: Any, record: Record) -> None:  # noqa: B027  (nothing to do is an answer)
+    def begin(self, opt: Reported, record: Record) -> None:  # noqa: B027  (nothing to do is an answer)
         """Open the store; called before the first record of a run is written. If it raises, `end` is not called."""
 
     @abstractmethod
-    def write(self, opt: Any, record: Record) -> None:
+    def write(self, opt: Reported, record: Record) -> None:
         """Write a record."""
 
-    def end(self, opt: Any) -> None:  # noqa: B027  (nothing to do is an answer)
+    def end(self, opt: Reported) -> None:  # noqa: B027  (nothing to do is an answer)
         """Write what is left and close the store; called if it was opened."""
 
     @contextmanager
@@ -86,7 +87,7 @@ def undone(undo: Callable[[], object]) -> Iterator[None]:
         raise
 
 
-def checked_config(config: Any) -> dict[str, Any]:
+def checked_config(config: object) -> dict[str, Any]:
     """Return a caller's own settings, or raise TypeError."""
     if config is None:
         return {}
@@ -95,7 +96,7 @@ def checked_config(config: Any) -> dict[str, Any]:
     return dict(config)
 
 
-def configuration(opt: Any, record: Record) -> dict[str, Any]:
+def configuration(opt: Reported, record: Record) -> dict[str, Any]:
     """Return what a run is: algorithm, size of its parameters, hyperparameters, settings of the run, versions."""
     size = sum(p.get_value(borrow=True).size for p in opt.params)
     versions = {f"{package}_version": version_of(package) for package in ("downhill2", "pytensor", "numpy")}
@@ -131,7 +132,7 @@ class MonitorSeries:
         out = {self.name(f"{group}/{name}"): value for group, of in groups.items() for name, value in of.items()}
         return {**out, "epoch": float(record.epoch), "rows_per_second": record.rows_per_second}
 
-    def best(self, opt: Any) -> dict[str, float]:
+    def best(self, opt: Reported) -> dict[str, float]:
         """Return the monitors of the best parameters."""
         return {self.name(f"best/{name}"): value for name, value in opt.best_monitors.items()}
 
