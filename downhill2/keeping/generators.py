@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..jsonable import arrays_as_lists
 
@@ -49,7 +50,9 @@ class Differences:
         return ("missing", self.missing), ("unexpected", self.unexpected)
 
 
-def compare_names(expected: Mapping[str, tuple[tuple[int, ...], Any]], found: Mapping[str, np.ndarray]) -> Differences:
+def compare_names(
+    expected: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]], found: Mapping[str, np.ndarray]
+) -> Differences:
     """Compare tensors with the names, shapes and dtypes they should have.
 
     Parameters

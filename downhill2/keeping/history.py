@@ -10,13 +10,16 @@ import math
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import checks
 from ..loop.run import Record
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["History", "beginnings", "check_columns", "csv_cells", "decoded", "encoded", "latest_run", "trained"]
 
@@ -134,7 +137,7 @@ class History(Sequence[Record]):
         # A copy: an array that shared memory with the column would not let it grow.
         return np.array(column)
 
-    def plot(self, monitor: str = "loss", ax: Any = None, **how: Any) -> Any:
+    def plot(self, monitor: str = "loss", ax: Axes | None = None, **how: Any) -> Axes:
         """Draw the learning curves; return the axes. See `downhill2.plots.learning_curves`, which takes `how` too."""
         from ..reporting import plots
 

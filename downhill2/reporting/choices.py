@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..symbolic.hyper import Hyperparameters, Setting, declared
 
-def choices(hyper: Any) -> dict[str, Any]:
+
+def choices(hyper: Hyperparameters) -> dict[str, Any]:
     """Return the structural choices of an optimizer that differ from their default, by name."""
 
     def default(group: str, symbol: str) -> Any:
@@ -18,7 +20,6 @@ def choices(hyper: Any) -> dict[str, Any]:
 def recorded_choices(meta: Mapping[str, Any]) -> dict[str, Any]:
     """Return those that a checkpoint tells of; all of an algorithm that is not known here."""
     from ..symbolic.algorithm import Algorithm
-    from ..symbolic.hyper import Setting, declared
     from ..symbolic.registry import registry
 
     algorithms = {"": meta.get("algorithm", "")} | {f"group{i}": of[0] for i, of in enumerate(meta.get("groups", []))}
@@ -38,6 +39,6 @@ def _parts(name: str) -> tuple[str, str]:
     return group, symbol
 
 
-def _plain(setting: Any) -> Any:
+def _plain(setting: Setting) -> Any:
     """Return the default as a checkpoint has it."""
     return setting.plain(setting.default)

@@ -15,6 +15,7 @@ import numpy as np
 from .. import checks
 from ..keeping.history import History, latest_run
 from ..loop.stopping import Limits
+from ..symbolic.hyper import Hyperparameters
 from .choices import choices, recorded_choices
 from .reported import Reported
 
@@ -152,7 +153,7 @@ def _of_optimizer(opt: Reported) -> Facts:
     )
 
 
-def _hyper(hyper: Any) -> dict[str, Any]:
+def _hyper(hyper: Hyperparameters) -> dict[str, Any]:
     """Return numbers that depend on data, which no history has, and choices other than the default."""
     present = hyper.present_numbers()
     fed = {n: "depends on data" for n in hyper.numeric() if hyper.present(n) and n not in present}

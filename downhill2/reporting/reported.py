@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from ..keeping.history import History
 from ..loop.stopping import Limits
 from ..symbolic.graph import Variable
+from ..symbolic.hyper import Hyperparameters
 from ..symbolic.problem import Problem
 from ..symbolic.rule import Rule
 
@@ -43,7 +44,7 @@ class Reported(Protocol):
     @property
     def inputs(self) -> Sequence[Variable]: ...
     @property
-    def hyper(self) -> Any: ...
+    def hyper(self) -> Hyperparameters: ...
     @property
     def limits(self) -> Limits: ...
     @property

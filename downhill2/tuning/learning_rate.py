@@ -7,7 +7,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,11 @@ from ..optimizer import Optimizer, build
 from ..schedules import Exponential
 from ..symbolic import graph
 from ..symbolic.algorithm import Algorithm
+from ..symbolic.graph import Variable
+from ..symbolic.problem import Pairs
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 logger = climate.get_logger("downhill2")
 
@@ -55,7 +60,7 @@ class RangeTest:
         rate = "none" if self.suggestion is None else f"{self.suggestion:.3g}"
         return f"<RangeTest of {len(self.rates)} updates, suggestion: {rate}; {self.reason}>"
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the losses against the rates; returns matplotlib's axes.
 
         Parameters
@@ -74,12 +79,12 @@ class RangeTest:
 
 
 def find_learning_rate(
-    loss: Any,
-    train: Any,
-    params: Sequence[Any] | None = None,
-    inputs: Sequence[Any] | None = None,
+    loss: Variable,
+    train: object,
+    params: Sequence[Variable] | None = None,
+    inputs: Sequence[Variable] | None = None,
     algo: str | type[Algorithm] = "rmsprop",
-    updates: Any = (),
+    updates: Pairs = (),
     *,
     start: float = 1e-7,
     stop: float = 10.0,

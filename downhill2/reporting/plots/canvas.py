@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ...checks import number
 from ...extras import need
@@ -135,7 +135,7 @@ def check_log(log: object) -> None:
         raise ValueError(f"log must be None, True, False, 'x', 'y' or 'xy', got {log!r}")
 
 
-def scale(ax: Axes, log: bool | str | None, values: Iterable[Any]) -> None:
+def scale(ax: Axes, log: bool | str | None, values: Iterable[ArrayLike]) -> None:
     """Make the axes logarithmic that `log` says, and the vertical one of itself where `values` span decades."""
     known = np.concatenate([np.array([]), *map(np.ravel, values)])
     known = known[np.isfinite(known)]
