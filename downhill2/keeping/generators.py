@@ -51,7 +51,7 @@ class Differences:
 
 
 def compare_names(
-    expected: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]], found: Mapping[str, np.ndarray]
+    expected: Mapping[str, tuple[tuple[int, ...], DTypeLike]], found: Mapping[str, np.ndarray]
 ) -> Differences:
     """Compare tensors with the names, shapes and dtypes they should have.
 
