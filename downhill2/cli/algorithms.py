@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def unknown(name: str, known: Mapping[str, AlgorithmInfo]) -> str:
-    """Return the line that says there is no such algorithm."""
+    """Return the message for an unknown algorithm."""
     return synonyms.unknown_algorithm(name, known, "`downhill2 algorithms`")
 
 
@@ -77,7 +77,7 @@ def overview(algorithms: list[AlgorithmInfo]) -> TextTable:
 
 
 def _publication(paper: str) -> str:
-    """Return who published it, and when: of more than two, the first."""
+    """Return authors and year of a paper; of more than two authors, the first."""
     found = re.match(r"(.+?) \((\d{4})\)", paper)
     if not found:
         return paper

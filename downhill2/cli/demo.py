@@ -83,7 +83,7 @@ def layers(sizes: Sequence[int], rng: np.random.Generator) -> Iterator[tuple[Any
 
 
 def log_probabilities(x: Variable, network: Sequence[tuple[Variable, Variable]]) -> Variable:
-    """What the network says of images `x`: the log-probability of each digit."""
+    """Return the log-probability of each digit for images `x`."""
     (W0, b0), *rest = network
     x = x @ W0 + b0
     for W, b in rest:

@@ -105,23 +105,23 @@ def number(value: float) -> str:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Return mean and standard deviation of numbers; that of fewer than two is left out."""
+    """Return mean and standard deviation of numbers; of fewer than two, only the number."""
     if len(values) < 2:
         return median(values)
     return f"{number(float(np.mean(values)))} ± {np.std(values, ddof=1):.2g}"
 
 
 def median(values: Sequence[float]) -> str:
-    """Return the median of numbers; a dash for that of none."""
+    """Return the median of numbers, a dash for none."""
     return number(float(np.median(values))) if values else "-"
 
 
 def width() -> int:
-    """Return how wide text is set: as a terminal is, within reason."""
+    """Return the width of text: that of the terminal, but not too wide."""
     columns = shutil.get_terminal_size((MOST_COLUMNS, 24)).columns
     return min(columns, MOST_COLUMNS)
 
 
 def note(line: str) -> None:
-    """Tell what goes on, on standard error."""
+    """Print what goes on to standard error."""
     print(line, file=sys.stderr, flush=True)

@@ -27,7 +27,7 @@ OTHERS = (str(Path(downhill2.__file__).parent), *map(sysconfig.get_path, ("stdli
 
 @dataclass(frozen=True)
 class Trial:
-    """What a run came to.
+    """The result of a run.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Trial:
 
     @property
     def seconds(self) -> float:
-        """How long it took, with what had to be compiled on the way."""
+        """How long it took, compiling included."""
         return self.history[-1].seconds
 
     @property
@@ -121,7 +121,7 @@ def _module(name: str) -> Any:
 
 
 def _told(error: BaseException) -> str:
-    """Return an error in a line, with where in the caller's code it was raised."""
+    """Return an error in one line, with its place in the caller's code."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if not f.filename.startswith(("<", *(f"{folder}{os.sep}" for folder in OTHERS)))]
     where = f" ({os.path.basename(own[-1].filename)}, line {own[-1].lineno})" if own else ""
@@ -146,7 +146,7 @@ def run(problem: Callable[[int], Any], name: str, algorithm: str, seed: int, set
         callbacks = [*arguments.pop("callbacks", ()), lambda opt, _: begun.append(opt)]
         downhill2.minimize(**arguments, algo=algorithm, callbacks=callbacks)
     except (Exception, SystemExit) as error:
-        if begun and str(begun[0].stopped).startswith("signal"):  # which the caller's handler has answered so
+        if begun and str(begun[0].stopped).startswith("signal"):  # the handler of the caller raised it
             raise
         if not begun and not isinstance(error, NonFiniteError):
             raise UsageError(f"{name}, {algorithm}, seed {seed}: {_told(error)}") from error

@@ -1,4 +1,4 @@
-"""The order in which rows or batches come, and the place where training stands in it."""
+"""The order of rows or batches, and the position of training in it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Order:
         self.label = str(count) if edges is None else f"{count} in {len(edges) - 1} blocks, {mixed} mixed"
 
     def drawn(self, rng: np.random.Generator) -> Index:
-        """An order of all, drawn anew."""
+        """Return a new random order of all of them."""
         edges, mixed = self._edges, self._mixed
         if edges is None:
             return rng.permutation(self._count)
@@ -52,7 +52,7 @@ class Order:
 
 
 class Cursor:
-    """Where training stands in the data: the order of the present pass, and how much of pass and epoch is done.
+    """The position of training in the data: the order of this pass, and how much of pass and epoch is done.
 
     Parameters
     ----------
@@ -69,17 +69,17 @@ class Cursor:
     def __init__(self, rng: np.random.Generator, shuffled: Order | None, batches: int, note: str = "") -> None:
         self.rng, self.shuffled, self.batches, self.note = rng, shuffled, batches, note
         self.order: Index = np.arange(0)
-        self.used = batches  # of this pass: before the first it is used up
-        self.done = 0  # of this epoch
-        self.resume = 0  # of the epoch that the next call of train() takes up
+        self.used = batches  # batches of this pass that are used: all, before the first pass
+        self.done = 0  # batches of this epoch that are done
+        self.resume = 0  # batches done of the epoch that the next call of train() continues
         self._start: Any = None  # the generator's state before it drew the order
 
     @property
     def seed(self) -> int | None:
-        """What the generator that draws orders was seeded with, if one is drawn and NumPy tells."""
+        """The seed of the generator that draws orders; None without an order, or if NumPy does not know it."""
         if self.shuffled is None:
             return None
-        bits = self.rng.bit_generator  # those of a RandomState are seeded otherwise than they tell
+        bits = self.rng.bit_generator  # the bit generator of a RandomState reports another seed than the one it used
         seeds = bits.seed_seq if isinstance(bits, np.random.PCG64) else None
         if not isinstance(seeds, np.random.SeedSequence) or seeds.spawn_key:
             return None
@@ -96,11 +96,11 @@ class Cursor:
             self.order = self.shuffled.drawn(self.rng)
 
     def numbers(self, start: int, stop: int) -> Sequence[int]:
-        """Which batches come ``start``-th to ``stop``-th, where batches are put in order."""
+        """Return which batches come at the positions from ``start`` to ``stop``, where batches are shuffled."""
         return self.order[start:stop].tolist() if self.shuffled else range(start, stop)
 
     def coming(self, most: int) -> Index:
-        """The places in a pass of the batches that come next, at most so many; beyond its end only if all are alike."""
+        """Return the positions of at most `most` next batches in a pass; past its end only if all batches are alike."""
         if self.used >= self.batches:
             self.begin()
         if self.shuffled:
@@ -108,12 +108,12 @@ class Cursor:
         return np.arange(self.used, self.used + most) % self.batches
 
     def move(self, count: int) -> None:
-        """Move on by so many batches."""
+        """Move on by `count` batches."""
         self.done += count
         self.used = (self.used + count - 1) % self.batches + 1
 
     def state(self) -> dict[str, Any]:
-        """The place, as JSON takes it."""
+        """Return the position, as JSON holds it."""
         begun = self._start is not None
         state = {
             "batches": self.batches,
@@ -126,7 +126,7 @@ class Cursor:
         return state | {"generator": arrays_as_lists(generator), "order": self.shuffled.label}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up the place that :meth:`state` told."""
+        """Go to the position that :meth:`state` returned."""
         generator, order = state["generator"], state.get("order")
         label = self.shuffled and self.shuffled.label
         if (state["batches"], order) != (self.batches, label):

@@ -41,7 +41,7 @@ class Dataset:
           yields batches.
         - None: one batch without arrays, for a loss without inputs.
     name : str, optional
-        Begins messages about this data. Default "dataset".
+        Name of this data in messages. Default "dataset".
     batch_size : int, optional
         Rows per batch; 0 or less: all rows. Ready-made batches keep their size. Default 32.
     iteration_size : int, optional
@@ -71,7 +71,7 @@ class Dataset:
         Batches that are read ahead in a thread, while a batch is used. 0: none are. It pays where reading takes long
         and leaves Python's lock to others: with 2 ms of use a batch, batches of 256 KiB from compressed zarr chunks
         took 3.4 ms each in turn, 2.3 ms with 4 read ahead. It costs 20 microseconds a batch, so it slows data in
-        memory down. What a callable or iterable does must bear to be done in another thread. Default 0.
+        memory down. A callable or iterable then runs in another thread. Default 0.
     retries : int, optional
         How often to read a batch again if reading it raises OSError: after 0.1 s, 0.2 s, 0.4 s ..., each logged as a
         warning. A generator that raised has ended, and is not read again. Default 0.
@@ -100,7 +100,7 @@ class Dataset:
     for are converted batch by batch. Arrays of h5py and zarr and Parquet files are read by blocks of rows, never whole.
 
     Training can be resumed exactly where the data are arrays, frames or files, and where a callable or iterable has
-    ``state_dict()`` and ``load_state_dict()``, as the stateful loader of torchdata has. What these tell must be
+    ``state_dict()`` and ``load_state_dict()``, as the stateful loader of torchdata has. Their state must consist of
     numbers, strings, arrays, lists and dicts with strings as keys; evaluation takes the batches that came at first. For
     others a resumed run begins the epoch anew, and a warning says so.
 
@@ -234,7 +234,7 @@ class Dataset:
         return (own(arrays) for arrays, _ in self._source.feed(self, [], None).train())
 
     def bind(self, inputs: Sequence[Variable]) -> Feed:
-        """Meet the inputs of a loss: check that the data fits them, and convert what is in memory.
+        """Connect the data to the inputs of a loss: check that it fits, and convert arrays in memory.
 
         Parameters
         ----------
@@ -256,7 +256,7 @@ class Dataset:
         ValueError
             If the number of arrays, their dimensions or shapes do not fit, or values are out of the dtype's range.
         """
-        # rows of shared variables are taken inside the function, in the dtype that they have
+        # the compiled function takes rows of shared variables itself, in their own dtype
         fed = list(inputs) if self.shared else [in_single(variable) for variable in inputs]
         slots = [Slot(variable, position, self.name, self._told) for position, variable in enumerate(fed)]
         feed = self._source.feed(self, fed, slots)
@@ -265,7 +265,7 @@ class Dataset:
 
 
 def row_weights(weights: object) -> NDArray[np.float64]:
-    """Weights as a vector of finite, non-negative numbers, not all zero."""
+    """Return weights as a vector, checked: finite, not negative, not all zero."""
     try:
         vector = np.array(weights, dtype=np.float64)
     except (OverflowError, TypeError, ValueError):
@@ -278,7 +278,7 @@ def row_weights(weights: object) -> NDArray[np.float64]:
 
 
 def generator(rng: object, name: str) -> tuple[np.random.Generator, str]:
-    """The generator that shuffles, and a note with the seed if that had to be drawn."""
+    """Return the generator that shuffles, and a line for the log if its seed was drawn here."""
     if isinstance(rng, np.random.Generator):
         return rng, ""
     if isinstance(rng, np.random.RandomState):

@@ -1,4 +1,4 @@
-"""Arrays that stand in files and are read block by block: HDF5, zarr, Parquet."""
+"""Arrays in files that are read block by block: HDF5, zarr, Parquet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .. import checks
 from .sources import Column, Converted, Read, Rows, Slot, is_of
 from .stretches import Index, Which
 
-BLOCK_BYTES = 2**20  # about as much is read at once where a block has no natural length
+BLOCK_BYTES = 2**20  # bytes to read at once, roughly, where a block has no natural length
 
 
 def is_chunked(values: object) -> bool:
@@ -26,7 +26,7 @@ def is_chunked(values: object) -> bool:
 
 
 class BlockRows(Rows, abc.ABC):
-    """One array of a Dataset, of which whole blocks of rows are read.
+    """One array of a Dataset that is read in whole blocks of rows.
 
     Attributes
     ----------
@@ -44,38 +44,38 @@ class BlockRows(Rows, abc.ABC):
 
     @abc.abstractmethod
     def block(self, number: int) -> NDArray[Any]:
-        """Values of a block, read anew."""
+        """Read a block and return its values."""
 
     def read(self, rows: Which) -> NDArray[Any]:
-        """Values of some rows, as stored."""
+        """Return the values of some rows, as stored."""
         return Blocks(self)(rows)
 
     def reader(self) -> Read:
-        """From rows to their values, keeping blocks; for one thread."""
+        """Return a reader of rows that keeps blocks; for one thread."""
         return Blocks(self)
 
     def column(self, slot: Slot) -> Column:
-        """Rows that are read and converted batch by batch; a wrong dtype shows before anything is read."""
+        """Return rows that are read and converted batch by batch; check the dtype before anything is read."""
         slot.admit(np.empty(0, self.dtype), slot.owner)
         return Converted(self.reader(), slot.convert, slot.owner)
 
 
 class Blocks:
-    """Reads rows by way of blocks, the latest of which it keeps."""
+    """Reads rows out of blocks, and keeps the latest blocks."""
 
     def __init__(self, rows: BlockRows) -> None:
         self._rows = rows
-        self._kept: dict[int, NDArray[Any]] = {}  # the one used longest ago first
+        self._kept: dict[int, NDArray[Any]] = {}  # least recently used first
 
     def __call__(self, rows: Which) -> NDArray[Any]:
-        """Values of these rows, as stored, in an array of their own."""
+        """Return the values of these rows, as stored, in a new array."""
         numbers = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else np.asarray(rows)
         axis, edges = self._rows.axis, self._rows.edges
         shape = list(self._rows.shape)
         shape[axis] = len(numbers)
         values = np.empty(shape, self._rows.dtype)
         target, owners = np.moveaxis(values, axis, 0), np.searchsorted(edges, numbers, side="right") - 1
-        # Blocks at hand come first: to read another may push them out.
+        # Kept blocks first, because reading another block may remove them.
         for block in sorted(np.unique(owners).tolist(), key=lambda block: block not in self._kept):
             places = np.flatnonzero(owners == block)
             target[places] = np.moveaxis(self._block(block), axis, 0)[numbers[places] - edges[block]]
@@ -101,13 +101,13 @@ class ChunkedRows(BlockRows):
         self.row_bytes = max(1, self.dtype.itemsize * int(np.prod(self.shape)) // max(1, len(self)))
 
     def block(self, number: int) -> NDArray[Any]:
-        """Values of a block, read anew."""
+        """Read a block and return its values."""
         first, last = self.edges[number : number + 2].tolist()
         return np.asarray(self.values[(slice(None),) * self.axis + (slice(first, last),)])
 
 
 def block_edges(arrays: Sequence[Rows], size: int | None) -> Index | None:
-    """Where blocks of rows begin, and the number of rows; None where rows need not be read in blocks.
+    """Return where blocks of rows begin, and the number of rows; None if rows need not be read in blocks.
 
     Parameters
     ----------
@@ -153,9 +153,9 @@ class ParquetRows(BlockRows):
             self._refuse_known_nulls(path, metadata.row_group(group))
 
     def block(self, number: int) -> NDArray[Any]:
-        """Values of a row group, read anew."""
+        """Read a row group and return its values."""
         path, metadata, group = self._groups[number]
-        # Opened for each group: a file that is open is not for several threads, and its metadata is at hand.
+        # Open the file for each group: threads cannot share an open file, and its metadata is known already.
         with parquet().ParquetFile(path, metadata=metadata) as file:
             table = file.read_row_group(group, columns=list(dict.fromkeys(self.names)))
         values = np.empty((table.num_rows, *self.shape[1:]), self.dtype)
@@ -175,7 +175,7 @@ class ParquetRows(BlockRows):
 
 
 def parquet_rows(paths: Any, columns: Any) -> list[ParquetRows]:
-    """Rows of the inputs that :meth:`.Dataset.from_parquet` is asked for."""
+    """Return the rows of the inputs that :meth:`.Dataset.from_parquet` names."""
     several = isinstance(paths, Iterable) and not isinstance(paths, str | bytes | os.PathLike)
     listed = [checks.path("paths", one) for one in (paths if several else [paths])]
     if not listed:
@@ -209,7 +209,7 @@ def refuse_other_types(path: Path, found: Any, schema: Any, inputs: Iterable[str
 
 
 def column_dtype(schema: Any, name: str) -> np.dtype[Any]:
-    """The dtype of a column of numbers."""
+    """Return the dtype of a column; raise TypeError if it holds no numbers."""
     kind = schema.field(name).type
     try:
         dtype: np.dtype[Any] = np.dtype(kind.to_pandas_dtype())
@@ -221,7 +221,7 @@ def column_dtype(schema: Any, name: str) -> np.dtype[Any]:
 
 
 def null_error(path: Path, name: str, count: int) -> ValueError:
-    """What is raised for a column with nulls."""
+    """Return the error for a column with nulls."""
     return ValueError(
         f"column {name!r} of {os.fspath(path)} must have no nulls, got {count} in a row group; "
         "fill them, or drop their rows"
@@ -229,7 +229,7 @@ def null_error(path: Path, name: str, count: int) -> ValueError:
 
 
 def parquet() -> ModuleType:
-    """The module of pyarrow that reads Parquet files."""
+    """Return the module of pyarrow that reads Parquet files."""
     try:
         return importlib.import_module("pyarrow.parquet")
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""An optimizer to a file and back."""
+"""Saving an optimizer to a file, and loading it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .snapshot import Snapshot
 
 
 class Persistent:
-    """What saves and loads: the part of `Optimizer` that knows files.
+    """The part of `Optimizer` that saves and loads.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Persistent:
         Parameters
         ----------
         path : path
-            Its end says the format; the contents are the same: ``.safetensors``, also without an end; ``.npz``, for
+            Its suffix selects the format, with the same contents: ``.safetensors``, also for none; ``.npz``, for
             `numpy.load`; ``.h5`` or ``.hdf5``, which needs h5py.
 
         Raises
@@ -44,7 +44,7 @@ class Persistent:
         CheckpointError
             If the file cannot be written.
         ValueError
-            If its name has another end.
+            If its name has another suffix.
         ImportError
             If h5py is missing.
         """
@@ -53,7 +53,7 @@ class Persistent:
         formats.write(checks.path("path", path), tensors, {**snapshot.meta(), "best_monitors": best.monitors})
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Set everything to what `save`, or a checkpoint of a run, has in a file.
+        """Set everything to the values in a file that `save` or a run with `checkpoint` wrote.
 
         Parameters
         ----------
@@ -111,14 +111,14 @@ class Persistent:
         return snapshot.apply(tensors, meta)
 
     def _snapshot(self) -> Snapshot:
-        self.fit.changed()  # makes the state that is not there yet
+        self.fit.changed()  # creates the state that does not exist yet
         snapshot = Snapshot(self.fit)
         snapshot.warn()
         return snapshot
 
 
 def _without_validations(tensors: Tensors, meta: dict[str, Any]) -> tuple[Tensors, dict[str, Any]]:
-    """Leave out what only the validations of a run change: no optimizer has that."""
+    """Leave out what only validations of a run change, as an optimizer does not have it."""
     generators = {n: g for n, g in meta.get("generators", {}).items() if not n.startswith("valid.")}
     known = {n: t for n, t in tensors.items() if not n.startswith("valid.")}
     return known, {**meta, "generators": generators} if "generators" in meta else meta

@@ -1,4 +1,4 @@
-"""Runs of an optimizer: what trains, evaluates, stops and begins anew."""
+"""Runs of an optimizer: to train, evaluate, stop and begin anew."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Runs(Persistent):
-    """What makes runs: the part of `Optimizer` that knows data and limits.
+    """The part of `Optimizer` that makes runs.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Runs(Persistent):
     fit: Fit
     history: History
     _run: Run | None
-    _on: Run | None  # the one that is on
+    _on: Run | None  # the run that is on
 
     @property
     def stopped(self) -> str | None:
@@ -175,7 +175,7 @@ class Runs(Persistent):
         """
         run, display = self._begin(train, valid, max_updates, settings)
         pairs = self._going(run, display)
-        weakref.finalize(pairs, run.release)  # a generator that never begins does nothing at its end
+        weakref.finalize(pairs, run.release)  # a generator that never begins runs no code at its end
         return pairs
 
     def minimize(
@@ -218,7 +218,7 @@ class Runs(Persistent):
         batch_size : int
             Rows per batch of what is not yet a Dataset.
         loss : scalar TensorVariable, optional
-            What to evaluate in place of the loss: what a run was given as `valid_loss`, say. It must use no inputs
+            What to evaluate in place of the loss: the `valid_loss` of a run, say. It must use no inputs
             but those of the loss.
         monitors : dict or sequence of (str, scalar expression) pairs, optional
             What to evaluate in place of the monitors; likewise.
@@ -276,7 +276,7 @@ class Runs(Persistent):
     def _begin(
         self, train: object, valid: object, max_updates: int | None, given: dict[str, Any], must_end: bool = False
     ) -> tuple[Run, Display | None]:
-        """Check everything, then set hyperparameters, compile and put the run together; also what shows it."""
+        """Check everything, then set hyperparameters and compile; return the run, and what shows it."""
         self._check_idle()
         fit, rest = self.fit, {"max_updates": max_updates, **given}
         settings = Settings.taken_from(rest)
@@ -292,7 +292,7 @@ class Runs(Persistent):
         with self.rule.hyper.undone_on_error(parsed), fit.undone_on_error(settings.backend):
             self._look_ahead(settings, data)
             fit.check()
-            monitors = settings.monitors(fit.problem, fit.monitors)  # of hyperparameters as they are now
+            monitors = settings.monitors(fit.problem, fit.monitors)  # again, as hyperparameters have changed
             display = self._display(settings, must_end)
             session = Session(fit, settings, monitors, data, valid_data, self.history, self, not must_end, display)
             with display or nullcontext():
@@ -305,7 +305,7 @@ class Runs(Persistent):
 
     @contextmanager
     def _alone(self, run: Run) -> Iterator[None]:
-        """Let no other run of this optimizer begin while the body makes one; then pass on the signals that came."""
+        """Let no other run of this optimizer begin during the body; then pass on the signals that came."""
         self._check_idle()
         if run is not self._run:
             raise RuntimeError(
@@ -329,7 +329,7 @@ class Runs(Persistent):
             )
 
     def _look_ahead(self, settings: Settings, data: Feed) -> None:
-        """Raise if a schedule leaves its hyperparameter's range before the limits end the run; log a doubtful limit."""
+        """Raise if a schedule leaves the range of its hyperparameter before the limits end the run."""
         per_epoch = None if data.length is None else math.ceil(data.length / self.rule.hyper["accumulate"])
         updates, epochs = _reach(settings.limits, per_epoch)
         if settings.saving.resume not in (True, "auto"):  # limits of a run that goes on count from its start
@@ -339,7 +339,7 @@ class Runs(Persistent):
         _log_if_epochs_are_meant(settings.limits, per_epoch)
 
     def _display(self, settings: Settings, must_end: bool) -> Display | None:
-        """Return what shows the run, if it is to be shown: by default, one that nobody goes through epoch by epoch."""
+        """Return what shows the run, None for nothing; by default only `minimize` shows its run."""
         wanted = settings.progress
         if wanted is False or (wanted is None and not must_end):
             return None
@@ -356,7 +356,7 @@ class Runs(Persistent):
 
 
 def _log_if_epochs_are_meant(limits: Limits, per_epoch: int | None) -> None:
-    """Log that `max_updates` counts updates where it ends a run before its first validation, as old scripts may do."""
+    """Log that `max_updates` counts updates, if it ends the run before its first validation, as in old scripts."""
     most, every = limits.max_updates, limits.validate_every
     if per_epoch is None or per_epoch == 1 or most is None or limits.max_epochs is not None or every is None:
         return
@@ -369,14 +369,14 @@ def _log_if_epochs_are_meant(limits: Limits, per_epoch: int | None) -> None:
 
 
 def _reach(limits: Limits, per_epoch: int | None, most: int = 1000) -> tuple[np.ndarray, np.ndarray]:
-    """Return how many updates and epochs are made before some of the updates that limits allow, first and last too.
+    """Return updates and epochs made before `most` of the updates that limits allow, the first and the last included.
 
-    The first alone, if no limit counts updates, or it is not known how many an epoch has.
+    Only the first, if no limit counts updates, or the number of updates in an epoch is not known.
     """
     if per_epoch is None:
         return np.zeros(1, int), np.zeros(1, int)
     of_epochs = None if limits.max_epochs is None else limits.max_epochs * per_epoch
     count = min((n for n in (limits.max_updates, of_epochs) if n is not None), default=1)
-    count = min(count, 2**53)  # beyond, float64 does not hold each number
+    count = min(count, 2**53)  # float64 does not hold each larger number
     updates = np.unique(np.linspace(0, max(0, count - 1), most).astype(int))
     return updates, updates // per_epoch

@@ -1,4 +1,4 @@
-"""What a model function makes of a number of features and outputs: a graph, and what is compiled from it."""
+"""The graph that a model function returns for a number of features and outputs, and its compiled functions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FORM = "(inputs, target, prediction, loss)"
 
 
 class Model(NamedTuple):
-    """A graph with its values: what it is fed, what it predicts, and the loss of that.
+    """A graph with its values: inputs, target, prediction and loss.
 
     Attributes
     ----------
@@ -44,12 +44,12 @@ class Model(NamedTuple):
 
     @classmethod
     def checked(cls, made: object) -> Model:
-        """Return what a model function has returned as a Model.
+        """Return the result of a model function as a Model.
 
         Raises
         ------
         TypeError, ValueError
-            If it is something else; names what.
+            If it is something else; the message names the part.
         """
         if not isinstance(made, Sequence) or len(made) != len(cls._fields):
             raise TypeError(f"model must return {FORM}, got {made!r}")
@@ -67,7 +67,7 @@ class Model(NamedTuple):
 
     @property
     def shared(self) -> list[Variable]:
-        """The shared variables: parameters, and whatever else it is computed from."""
+        """The shared variables: parameters, and others that it is computed from."""
         return graph.shared_inputs([self.prediction, self.loss])
 
     def values(self) -> dict[str, np.ndarray]:
@@ -88,7 +88,7 @@ class Model(NamedTuple):
     def same_graph(self, other: Model) -> bool:
         """Whether another computes the same from variables of the same names, types and shapes."""
         own, others = ([m.x, m.target, *m.shared] for m in (self, other))
-        if graph.labels(self.shared) != graph.labels(other.shared):  # groups and `params_` go by them
+        if graph.labels(self.shared) != graph.labels(other.shared):  # groups and `params_` use these names
             return False
         if [_kind(v) for v in own] != [_kind(v) for v in others]:
             return False
@@ -96,7 +96,7 @@ class Model(NamedTuple):
         return bool(equal_computations(*results, own, others))
 
     def check_rows(self, x: np.ndarray, n_outputs: int) -> None:
-        """Raise ValueError if the prediction has not one row for each row of `x`, and a column for each output.
+        """Raise ValueError unless the prediction has a row for each row of `x`, and a column for each output.
 
         For one output it may be a vector.
         """
@@ -127,7 +127,7 @@ def _kind(v: Variable) -> tuple[Any, ...]:
 
 
 class Network:
-    """A graph with what was compiled from it, for all models that have the same one.
+    """A graph with its compiled functions, for all models with the same graph.
 
     Parameters
     ----------
@@ -136,13 +136,13 @@ class Network:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        # schedules and the like may differ from fit to fit; what was compiled for the first of them goes
+        # each fit may bring other schedules: of several optimizers, the oldest is dropped
         self._optimizers: deque[tuple[dict[str, Any], Optimizer]] = deque(maxlen=4)
         self._predictions: dict[Any, Any] = {}
 
     def optimizer(self, build_settings: Mapping[str, Any], hyper: Mapping[str, object]) -> Optimizer:
-        """Return an optimizer of the loss, as it is after `build`; `hyper` is what it will be given."""
-        # numbers are live, anything else shapes the graph
+        """Return an optimizer of the loss, as after `build`, for a run with these hyperparameters."""
+        # numbers can change later, anything else shapes the graph
         form = {**build_settings, **{n: None if isinstance(v, Real) else v for n, v in hyper.items()}}
         for known, opt in self._optimizers:
             if _equal(form, known):
@@ -165,17 +165,17 @@ class Network:
 def _equal(a: Mapping[str, object], b: Mapping[str, object]) -> bool:
     try:
         return bool(a == b)
-    except ValueError:  # arrays in them, of which NumPy asks which elements are meant
+    except ValueError:  # they hold arrays, whose equality has no single truth value
         return False
 
 
 class Pool:
-    """Networks that nobody uses: who needs one takes it out, so that no two threads work on the same.
+    """Unused networks: a thread takes one out while it uses it, so that no two threads share one.
 
     Parameters
     ----------
     most : int
-        How many to keep.
+        How many networks to keep.
     """
 
     def __init__(self, most: int) -> None:
@@ -188,7 +188,7 @@ class Pool:
         network = self._taken(model) or Network(model)
         network.model.take(model)
         yield network
-        with self._lock:  # not after an error: who knows what it left
+        with self._lock:  # not after an error, which may have left it in any state
             self._idle.append(network)
 
     def _taken(self, model: Model) -> Network | None:

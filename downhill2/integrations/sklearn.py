@@ -31,7 +31,7 @@ __all__ = ["Estimator", "linear_regression", "softmax_regression"]
 
 KINDS = ("classifier", "regressor")
 OF_BUILD = ("algo", "groups", "backend")
-# what a run takes that has another name here, or is made of variables that only the model function sees
+# arguments of a run with another name here, or for variables that only the model function has
 OTHERWISE = {
     "rng": "give random_state",
     "valid_loss": "model returns the one loss there is",
@@ -171,12 +171,12 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
     ) -> None:
         self.model, self.kind = model, kind
         self.validation_fraction, self.random_state = validation_fraction, random_state
-        self._settings = settings  # hidden, as scikit-learn allows no public attribute that is in no signature
+        self._settings = settings  # private, as scikit-learn wants each public attribute in the signature
 
     # -- parameters
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters, with the settings that were given.
+        """Return the parameters and the settings.
 
         Parameters
         ----------
@@ -186,7 +186,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
         return {**super().get_params(deep), **self._settings}
 
     def set_params(self, **params: Any) -> Estimator:
-        """Set parameters; a name that is none of the four is a setting, which `fit` will check.
+        """Set parameters; any other name than the four is a setting, which `fit` checks.
 
         Returns
         -------
@@ -233,16 +233,16 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
         KeyboardInterrupt
             At Ctrl-C, when training has ended.
         """
-        self.__dict__.pop("params_", None)  # of a fit before; whoever fails here is not fitted
+        self.__dict__.pop("params_", None)  # from the fit before: after a failure the estimator is not fitted
         self._check()
         X, y = validate_data(self, X, y, y_numeric=not _classifies(self), multi_output=not _classifies(self))
         targets = self._encoded(y)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         default = softmax_regression if _classifies(self) else linear_regression
-        self._made_by = self.model or default, seed  # also those of predictions, whatever set_params has made of them
+        self._made_by = self.model or default, seed  # kept for predictions, as set_params may change them
         rng = np.random.default_rng(seed)
         model = self._made(rng)
-        # the probability of the second of two classes says it all
+        # of two classes, the probability of the second one is enough
         model.check_rows(X[:2], 1 if _classifies(self) and model.prediction.ndim == 1 else self.n_outputs_)
         train, valid = self._split(X.astype(model.x.type.dtype), self._fed(targets, model.target))
         self._train(model, train, valid, rng)
@@ -260,7 +260,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
         build(self._settings.get("algo", "rmsprop"), None).hyper.parse(hyper, BESIDE_RUN)
 
     def _encoded(self, y: NDArray[Any]) -> NDArray[Any]:
-        """Return indices of classes, or a matrix of one column per output; and take note of what y is."""
+        """Return indices of classes, or a matrix with a column per output; set the attributes that describe y."""
         self._is_flat = y.ndim == 1
         if not _classifies(self):
             targets = y.reshape(len(y), -1)
@@ -309,7 +309,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
             opt = network.optimizer(of_build, {n: v for n, v in given.items() if n not in NAMES})
             opt.minimize(train, valid, rng=rng, **given)
             self.history_, self.stopped_ = opt.history, opt.stopped
-            opt.reset()  # which lets go of the data
+            opt.reset()  # lets go of the data
             self.params_ = network.model.values()
 
     # -- prediction

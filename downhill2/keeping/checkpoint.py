@@ -37,8 +37,8 @@ Tensors = dict[str, np.ndarray]
 
 _log = logging.getLogger("downhill2")
 
-RESULT = "result.safetensors"  # what a run that has ended leaves beside its checkpoints
-HISTORY = "history.jsonl"  # where its records go
+RESULT = "result.safetensors"  # a finished run writes it beside its checkpoints
+HISTORY = "history.jsonl"  # the file of its records
 
 _FORMAT = 1
 _LONGEST_HEADER = 100_000_000  # what readers of safetensors accept
@@ -82,7 +82,7 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], meta:
 
 
 def check(tensors: Mapping[str, np.ndarray], meta: Mapping[str, object]) -> None:
-    """Raise the TypeError or ValueError that `write` would raise for these; to be told before there is much to lose."""
+    """Raise the TypeError or ValueError that `write` would raise, before there is much to lose."""
     arranged(tensors)
     plain(meta, "meta")
 
@@ -96,8 +96,8 @@ def _write(path: Path, tensors: Mapping[str, np.ndarray], meta: Mapping[str, obj
         raise ValueError(f"meta must be shorter than {_LONGEST_HEADER} bytes as JSON, got {len(blank)} with names")
     try:
         with replacing(path) as file, ThreadPoolExecutor() as pool:
-            # Hashing takes as long as the disk, and does not need the interpreter: both at once. So the
-            # header, which has the digests and therefore a length known before them, is written last.
+            # Hashing takes as long as writing, and threads do both at once. The header has the digests, but its
+            # length is known before them: it is written last.
             digests = {name: pool.submit(digest_of, array) for name, array in arrays.items()}
             file.seek(len(blank))
             for array in arrays.values():
@@ -110,12 +110,12 @@ def _write(path: Path, tensors: Mapping[str, np.ndarray], meta: Mapping[str, obj
 
 
 def _put(file: BinaryIO, data: bytes | memoryview) -> None:
-    """Write all bytes of a checkpoint: every one of them passes here."""
+    """Write bytes of a checkpoint; all of them pass here."""
     file.write(data)
 
 
 def arranged(tensors: Mapping[str, np.ndarray]) -> Tensors:
-    """Return what the file holds, in its order: the widest dtypes first, so that each tensor is aligned."""
+    """Return the arrays in the order of the file: the widest dtypes first, so that each one is aligned."""
     arrays = {}
     for name, value in tensors.items():
         if not isinstance(name, str):
@@ -160,7 +160,7 @@ def _header(arrays: Tensors, digests: Mapping[str, str], contents: Mapping[str, 
 
 
 def noted(digests: Mapping[str, str], contents: Mapping[str, object]) -> dict[str, str]:
-    """Return what a file says of itself and its tensors: a text of JSON, and the SHA-256 of that."""
+    """Return the metadata of a file: a text of JSON, and the SHA-256 of that text."""
     text = json.dumps({"format": _FORMAT, "versions": _versions(), "sha256": digests, **contents}, allow_nan=False)
     return {"downhill2": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
@@ -213,7 +213,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Tensors, dict[str, Any]]:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Open a file and raise CheckpointError for whatever its contents, which may be anything, bring about."""
+    """Open a file; raise CheckpointError for each error that its contents cause."""
     try:
         if not path.is_file():
             raise CheckpointError(f"cannot read {path}: there is no such file")
@@ -247,7 +247,7 @@ def verified(
 
 
 def _note(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Return what `noted` has in the metadata of a file, verified."""
+    """Return what `noted` wrote into the metadata of a file, verified."""
     text = metadata["downhill2"]
     if hashlib.sha256(text.encode()).hexdigest() != metadata["sha256"]:
         raise CheckpointError(f"{path} is damaged: the checksum of its metadata is wrong")
@@ -294,7 +294,7 @@ class Directory:
     def __init__(self, path: str | os.PathLike[str], keep: int = 2) -> None:
         self.path, self.keep = checks.path("path", path), checks.integer("keep", keep, 1)
         self.history = self.path / HISTORY
-        self._told = False  # that files cannot be removed
+        self._told = False  # whether the log says that files cannot be removed
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
@@ -304,14 +304,13 @@ class Directory:
         self._best = next((updates for updates, file in reversed(files.items()) if _is_best(file)), None)
 
     def tidy(self) -> None:
-        """Remove the temporary files of writers that were killed; to be called by who is the only writer."""
+        """Remove the temporary files of writers that were killed; only the single writer may call it."""
         self._remove(file for file in self.path.iterdir() if _TEMPORARY.fullmatch(file.name))
 
     def save(self, updates: int, tensors: Mapping[str, np.ndarray], meta: Mapping[str, object], best: bool) -> Path:
-        """Write the checkpoint after so many updates, then remove those that are no longer needed.
+        """Write the checkpoint after `updates` updates, then remove those that are not needed any more.
 
-        Checkpoints of later updates are removed too: the run has gone back behind them, and what is saved last is
-        the latest.
+        Checkpoints of later updates are removed too, because the run has gone back before them.
 
         Parameters
         ----------
@@ -367,7 +366,7 @@ class Directory:
             try:
                 file.unlink(missing_ok=True)
             except OSError as error:
-                # the run need not end for it
+                # the run goes on all the same
                 level = logging.INFO if self._told else logging.WARNING
                 _log.log(level, "cannot remove %s: %s", file, error.strerror or error)
                 self._told = True
@@ -390,7 +389,7 @@ def holds_run(path: str | os.PathLike[str]) -> bool:
 
 
 def _is_best(path: Path) -> bool:
-    """Return whether a file was saved as the best; of one that cannot be read, no."""
+    """Return whether a file was saved as the best; False if it cannot be read."""
     try:
         with _opened(path) as file:
             return _note(path, file.metadata() or {}).get("best") is True

@@ -1,6 +1,6 @@
-"""An optimizer in one file: safetensors, an archive of NumPy or HDF5, as the end of its name says.
+"""An optimizer in one file: safetensors, an archive of NumPy, or HDF5; the suffix of the name decides.
 
-Whichever it is, it holds the same: each tensor under its name, and two texts, ``downhill2`` and ``sha256``, which are
+Each format holds the same: each tensor under its name, and two texts, ``downhill2`` and ``sha256``, which are
 the metadata of a checkpoint. Nothing is pickled.
 """
 
@@ -76,7 +76,7 @@ def _put_hdf5(file: BinaryIO, arrays: Tensors, texts: Mapping[str, str]) -> None
 
 @contextmanager
 def _archive(path: Path) -> Iterator[Mapping[str, Any]]:
-    # opened here, as NumPy leaves a file open that it cannot read
+    # opened here, as NumPy does not close a file that it cannot read
     with _readable(path), open(path, "rb") as file, np.load(file, allow_pickle=False) as store:
         yield store
 
@@ -92,7 +92,7 @@ def _hdf5(path: Path) -> Iterator[Mapping[str, Any]]:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Raise CheckpointError for whatever the contents of a file, which may be anything, bring about."""
+    """Raise CheckpointError for each error that the contents of a file cause."""
     try:
         yield
     except CheckpointError:

@@ -1,4 +1,4 @@
-"""What goes into a checkpoint and comes out of it: random generators as JSON, names compared with those expected."""
+"""Contents of a checkpoint: random generators as JSON, and names compared with those expected."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def compare_names(
 
 
 def generator_state(generator: np.random.Generator) -> dict[str, Any]:
-    """Return all that a random generator is, as JSON holds it.
+    """Return the whole state of a random generator, as JSON holds it.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def generator_state(generator: np.random.Generator) -> dict[str, Any]:
     Returns
     -------
     dict
-        What ``generator.bit_generator.state`` is, with lists for arrays; and under `seed` the seed sequence, which
+        ``generator.bit_generator.state``, with lists for arrays; and under `seed` the seed sequence, which
         ``generator.spawn`` draws from (None if the generator has none).
     """
     bits = generator.bit_generator
@@ -109,7 +109,7 @@ def generator_from(state: Mapping[str, Any]) -> np.random.Generator:
         seed = state["seed"]
         sequence = None if seed is None else np.random.SeedSequence(**seed)
         bits: Any = _GENERATORS[state["bit_generator"]](sequence)
-        # Plain integers come back as Python's, lists as the arrays that they were.
+        # integers stay integers of Python; lists become arrays again
         bits.state = {key: _arrayed(value) for key, value in state.items() if key != "seed"}
     except (LookupError, OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"state must be what generator_state returns, got {state!r}") from error

@@ -58,8 +58,8 @@ class History(Sequence[Record]):
         self._flags = {name: bytearray() for name in _FLAGS}
         self._events: list[tuple[str, ...]] = []
         self._values: dict[str, array[float]] = {}
-        # Which values a record has, as it may lack some or have them as NaN, and in which order: one entry for each
-        # combination, and its number for each record.
+        # The names of the values of a record, in its order, as a record may lack some: each combination once, and the
+        # number of the combination for each record.
         self._layouts: dict[_Layout, int] = {}
         self._layout = array("L")
         for record in records:
@@ -103,7 +103,7 @@ class History(Sequence[Record]):
         """
         if isinstance(key, str):
             return self._column(key)
-        places = range(len(self))[key]  # an IndexError or TypeError like a list's
+        places = range(len(self))[key]  # raises IndexError or TypeError, as a list does
         return self._record(places) if isinstance(places, int) else History(map(self._record, places))
 
     def _record(self, place: int) -> Record:
@@ -134,7 +134,7 @@ class History(Sequence[Record]):
         column = self._numbers.get(name, self._values.get(name))
         if column is None:
             raise KeyError(f"the history has no column {name!r}; {_hint(name, self.columns)}")
-        # A copy: an array that shared memory with the column would not let it grow.
+        # A copy, as a column that shares its memory with an array cannot grow.
         return np.array(column)
 
     def plot(self, monitor: str = "loss", ax: Axes | None = None, **how: Any) -> Axes:
@@ -169,7 +169,7 @@ class History(Sequence[Record]):
 
     @classmethod
     def from_pandas(cls, frame: Any) -> History:
-        """Return the history that `to_pandas` made a pandas.DataFrame of.
+        """Return the history of a pandas.DataFrame that `to_pandas` returned.
 
         A frame cannot tell a NaN from a missing value: training monitors, validation monitors or hyperparameters
         that are all NaN in a row are taken to be missing.
@@ -227,14 +227,14 @@ class History(Sequence[Record]):
 
 
 def trained(history: History) -> NDArray[np.bool_]:
-    """Return which records tell of updates, as they have averages of training."""
+    """Return which records have averages of training: the epochs with updates."""
     having = np.array([bool(train) for train, *_ in history._layouts], dtype=bool)
     found: NDArray[np.bool_] = having[np.array(history._layout, dtype=int)]
     return found
 
 
 def beginnings(history: History) -> list[int]:
-    """Return the places of the records that begin another run: clocks have gone back, or an epoch is trained again."""
+    """Return the places of records that begin another run: clocks go back, or an epoch is trained again."""
     epochs, updates = np.diff(history["epoch"]), np.diff(history["updates"])
     begun = (epochs < 0) | (updates < 0) | ((epochs == 0) & trained(history)[1:])
     return [int(i) + 1 for i in np.flatnonzero(begun)]
@@ -261,7 +261,7 @@ def _cells(record: Record) -> dict[str, Any]:
 
 
 def csv_cells(record: Record) -> dict[str, str]:
-    """Return a record as a line of `History.to_csv` has it, by the name of the column."""
+    """Return the cells of a record in a line of `History.to_csv`, by the name of the column."""
     return {name: json.dumps(value) for name, value in _cells(record).items()}
 
 
@@ -283,7 +283,7 @@ def _without_empty_groups(cells: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_columns(found: Iterable[str], where: str) -> None:
-    """Raise ValueError, which tells where, if these are not the columns of a history."""
+    """Raise ValueError if these are not the columns of a history; `where` begins its message."""
     found, needed = [str(name) for name in found], (*_NUMBERS, *_FLAGS, "events")
     for name in needed:
         if name not in found:
@@ -314,12 +314,12 @@ def encoded(record: Record) -> bytes:
 
 
 def _from_json(cell: object) -> Any:
-    """Return what `_to_json` made a cell of, which may be a str."""
+    """Return the cell that `_to_json` converted."""
     return float(cell) if cell in ("NaN", "Infinity", "-Infinity") else cell
 
 
 def decoded(line: bytes, where: str) -> Record:
-    """Return the record of a line of JSON; raise ValueError, which tells where, if it holds none."""
+    """Return the record of a line of JSON; raise ValueError, whose message begins with `where`, if there is none."""
     try:
         cells = json.loads(line)
         return _from_cells(cells)

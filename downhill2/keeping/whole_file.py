@@ -45,7 +45,7 @@ def sync_directory(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # what file systems say that cannot do this for a directory
+        # the errors of file systems that cannot do this for a directory
         if error.errno not in (errno.EINVAL, errno.EBADF):
             raise
     finally:

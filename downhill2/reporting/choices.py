@@ -1,4 +1,4 @@
-"""What was chosen of an algorithm's settings: those that have their default are of no interest."""
+"""The settings of an algorithm that differ from their default."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def choices(hyper: Hyperparameters) -> dict[str, Any]:
 
 
 def recorded_choices(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those that a checkpoint tells of; all of an algorithm that is not known here."""
+    """Return those of a checkpoint; for an algorithm that is not known here, all of them."""
     from ..symbolic.algorithm import Algorithm
     from ..symbolic.registry import registry
 

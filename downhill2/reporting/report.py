@@ -60,7 +60,7 @@ def write(target: str | os.PathLike[str], source: Reported | History | str | os.
 
 
 def _contents(known: facts.Facts) -> dict[str, Any]:
-    """Return what the template tells."""
+    """Return the contents of the page for the template."""
     history = known.history
     shown, left_out = facts.events(history)
     pictures, undrawn = _pictures(history)
@@ -85,7 +85,7 @@ def _contents(known: facts.Facts) -> dict[str, Any]:
 
 
 def _summary(known: facts.Facts) -> list[tuple[str, str, str]]:
-    """Return the most important in a few words: what, how much, and a remark."""
+    """Return the most important facts: what, how much, and a remark."""
     last, best = known.history[-1], facts.best(known.history)
     rows = [
         ("stopped by", number(known.stopped), known.state),
@@ -105,7 +105,7 @@ def _speed(history: History) -> str:
 
 
 def number(value: object) -> str:
-    """Return a value as a table shows it: floats to five digits, what there is not as a dash."""
+    """Return a value as a table shows it: floats to five digits, None as a dash."""
     if value is None:
         return "\N{EN DASH}"
     if isinstance(value, float):
@@ -119,7 +119,7 @@ def number(value: object) -> str:
 
 
 def _pictures(history: History) -> tuple[list[tuple[str, str]], int]:
-    """Return what each picture shows, and the picture as an address that holds it; and how many monitors have none."""
+    """Return the title and the data URI of each picture, and the number of monitors without a picture."""
     from . import plots
     from .plots.series import monitors
 
@@ -136,7 +136,7 @@ def _pictures(history: History) -> tuple[list[tuple[str, str]], int]:
 
 
 def _panels(rate: bool) -> list[Any]:
-    """Return the axes of a new picture, with those of the rate below; it is not one of pyplot's."""
+    """Return the axes of a new picture that pyplot does not keep, and below them those of the rate."""
     figure = need("matplotlib.figure", "report").Figure(figsize=SIZE, layout="constrained")
     if not rate:
         return [figure.subplots()]

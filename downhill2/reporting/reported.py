@@ -16,7 +16,7 @@ __all__ = ["Reported", "ReportedFit"]
 
 
 class ReportedFit(Protocol):
-    """What they use of its `fit`; a `fitting.fit.Fit` describes each name."""
+    """The `fit` of an optimizer, as they see it; `fitting.fit.Fit` describes each name."""
 
     @property
     def problem(self) -> Problem: ...

@@ -1,4 +1,4 @@
-"""What drives updates that are made from several batches each."""
+"""The driver of updates that are computed from several batches each."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .needs import Batches, Compiled
 
 
 class AccumulatedSteps:
-    """Drives the two halves of an update through the epochs of a feed: what the loop calls in place of `Steps`.
+    """Drives the two halves of an update through the epochs of a feed; the loop calls it in place of `Steps`.
 
-    A window of batches may begin in one call, or run, and end in another: how far it has come is state. It ends early
-    where an epoch does. A batch that is not finite takes no part: the window waits for another one.
+    The batches of one update may span several calls or runs: the number of those done is state. An update takes fewer
+    batches at the end of an epoch. A batch that is not finite is left out, and another one takes its place.
 
     Parameters
     ----------
     halves : callable
-        Returns the compiled halves, a `Halves`. Asked at the beginning of each stretch of updates.
+        Returns the compiled halves, a `Halves`. Called at the beginning of each series of updates.
     names : sequence of str
         The names of the monitors; the loss comes first.
     feed : Feed
@@ -32,7 +32,7 @@ class AccumulatedSteps:
     latest : tuple of arrays
         The latest batch that was not finite, or before an update that was not.
     loss : float
-        Its loss, or the mean loss of the window.
+        Its loss, or the mean loss of the batches of the update.
     """
 
     def __init__(self, halves: Callable[[], Compiled], names: Sequence[str], feed: Batches) -> None:

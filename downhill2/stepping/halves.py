@@ -17,17 +17,17 @@ from .one_by_one import compiled
 
 @dataclass(frozen=True)
 class Halves:
-    """What adds a batch to the sums, and what makes an update of them.
+    """The function that adds a batch to the sums, and the one that makes an update from them.
 
     Attributes
     ----------
     add : callable
-        A batch and its weight in; out the monitors before, how many batches are in the sums, and whether this one is:
-        it is left out if it is not finite.
+        Takes a batch and its weight; returns the monitors before, the number of batches in the sums, and whether this
+        batch is among them: it is left out if it is not finite.
     apply : callable
-        Nothing in; out the mean loss of the batches, and whether the update was made. The sums are empty then.
+        Takes nothing, empties the sums; returns the mean loss of the batches, and whether the update was made.
     size : int
-        Batches that make an update.
+        Batches for one update.
     pending : callable
         Returns how many batches are in the sums.
     """
@@ -38,12 +38,12 @@ class Halves:
     pending: Callable[[], int]
 
     def renew(self) -> None:
-        """As `DeviceStep.renew`, where the halves are such."""
+        """Call `DeviceStep.renew` of the halves, if they are on a device."""
         for half in self._on_device():
             half.renew()
 
     def settle(self) -> None:
-        """As `DeviceStep.settle`, where the halves are such."""
+        """Call `DeviceStep.settle` of the halves, if they are on a device."""
         for half in self._on_device():
             half.settle()
 

@@ -1,4 +1,4 @@
-"""Updates that are not finite: how they are held back, told about, and survived."""
+"""Updates that are not finite: how they are held back and reported, and how the run goes on."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class NonFiniteError(ArithmeticError):
     batch : str
         The rows of the batch, where it has any, and the largest finite gradient on it.
     outcome : str
-        What was made of parameters, state and variables of `updates=` that were not finite; empty if all were.
+        How parameters, state and variables of `updates=` that were not finite were set; empty if all were finite.
     """
 
     def __init__(self, update: int, monitor: str, where: str, batch: str = "", outcome: str = "") -> None:
@@ -106,7 +106,7 @@ class Guard:
 
 
 class Faults:
-    """What a run does about updates that met something that is not finite.
+    """What a run does about updates that are not finite.
 
     Parameters
     ----------
@@ -115,8 +115,8 @@ class Faults:
     feed : Feed
         Where the batches come from.
     go_back : callable
-        Goes back to sound parameters, with fresh state and a rate times its argument; returns to which parameters,
-        None if there are none.
+        Goes back to finite parameters, with fresh state and a rate times its argument; returns a name of these
+        parameters, None if there are none.
     """
 
     def __init__(self, guard: Guard, fit: Expressions, feed: Batches, go_back: Callable[[float], str | None]) -> None:
@@ -125,12 +125,12 @@ class Faults:
         self._told = False
 
     def meet(self, progress: Progress, arrays: Arrays, loss: float, note: Callable[[str], None]) -> str | None:
-        """Act on an update of these arrays, with this loss; return why the run is to end, None to go on.
+        """Handle an update from these arrays, with this loss; return why the run is to end, None to go on.
 
         `note` takes the event for the next record.
         """
         policy, broken = self._guard.on_nonfinite, self._broken()
-        with np.errstate(all="ignore"):  # warnings from NumPy would tell what the error tells better
+        with np.errstate(all="ignore"):  # the error says better what NumPy would warn of
             numbers = self._numbers(arrays)
             found = progress.updates + 1, *(self._of_number(numbers) or self._found(arrays, loss, broken))
         restarted = self._restart(broken)
@@ -145,7 +145,7 @@ class Faults:
         if policy != "stop" and (ends or lost):
             raise error
         progress.rollbacks += returns
-        level = logging.INFO if self._told and not ends else logging.WARNING  # each is an event of the history, too
+        level = logging.INFO if self._told and not ends else logging.WARNING  # each is also an event of the history
         logger.log(level, "%s; %s", error, "stopping" if ends else f"going on{_rate(factor)}")
         self._told = True
         told = f"{_event(policy, target)} after update {progress.updates}{_rate(factor)}"
@@ -154,7 +154,7 @@ class Faults:
         return "non-finite" if ends else None
 
     def _variables(self) -> dict[str, tuple[str, Variable]]:
-        """Return all that a value could be not finite in, by name, with its kind; state, the cause, first."""
+        """Return all variables of floating point by name, with their kind; state first, as it is often the cause."""
         problem, state = self._fit.problem, self._fit.rule.context.store.variables
         kinds = [*(("parameter", p) for p in problem.params), *(("variable", v) for v in problem.updates)]
         named = dict(zip(graph.labels([v for _, v in kinds]), kinds, strict=True))
@@ -166,7 +166,7 @@ class Faults:
         return {n: kind for n, (kind, v) in self._variables().items() if not _holds_finite(v)}
 
     def _numbers(self, arrays: Arrays) -> dict[str, float]:
-        """Return the hyperparameters that are not finite, as they are for this batch."""
+        """Return the hyperparameters that are not finite for this batch."""
         variables = self._fit.rule.hyper.present_variables()
         values = inspection(self._feed, list(variables.values()))(*arrays)
         return {n: float(x) for n, x in zip(variables, values, strict=True) if not np.isfinite(x)}
@@ -183,11 +183,11 @@ class Faults:
         return all(fed(self._fit.rule.hyper.variable(n)) for n in names)
 
     def _stay(self, numbers: Mapping[str, float]) -> bool:
-        """Whether there are hyperparameters that are not finite, and another batch would not change that."""
+        """Whether hyperparameters are not finite, and would not be for another batch."""
         return bool(numbers) and not self._depend_on_data(numbers)
 
     def _restart(self, broken: Mapping[str, str]) -> list[str]:
-        """Set the caller's variables among the broken ones to what they were at first; tell of each."""
+        """Set broken variables of the caller to their values at the start; return a text for each."""
         variables, names = self._variables(), [n for n, kind in broken.items() if kind == "variable"]
         for name in names:
             variable = variables[name][1]
@@ -195,7 +195,7 @@ class Faults:
         return [f"{name!r} back to its start" for name in names]
 
     def _found(self, arrays: Arrays, loss: float, broken: Mapping[str, str]) -> tuple[str, str, str]:
-        """Return what is not finite, where that comes from, and what is known of the batch."""
+        """Return what is not finite, its origin, and what is known of the batch."""
         names = self._fit.problem.names
         sizes = dict(zip(names, self._fit.magnitudes(self._feed)(*arrays), strict=True))
         finite = {n: float(s) for n, s in sizes.items() if np.isfinite(s)}
@@ -215,17 +215,17 @@ class Faults:
         for name, is_finite in zip(new, are_finite(*arrays), strict=True):
             if not is_finite:
                 return f"new value of {name!r}"
-        return "a gradient"  # random numbers made it so; now others are drawn
+        return "a gradient"  # it came from random numbers, and now others are drawn
 
     def _where(self, broken: Mapping[str, str]) -> str:
-        # first, as input that is not finite is held back, and breaks nothing
+        # broken variables first: input that is not finite is held back and breaks nothing
         for name, kind in broken.items():
             return f"{kind} {name!r} holds a value that is not finite"
         return self._feed.fault() or "all inputs and parameters are finite; lower learning_rate or clip gradients"
 
     @cached_property
     def _new_values(self) -> tuple[list[str], Callable[..., list[np.ndarray]]]:
-        """Names of what is held back, and the function that computes whether its new values would be finite."""
+        """Names of variables whose updates are held back, and the function that says which new values are finite."""
         own = self._fit.updates() if self._guard.check == "all" else {}
         new = {**_given(self._fit.problem), **own}
         known = {n: new[v] for n, (_, v) in self._variables().items() if v in new}
@@ -251,7 +251,7 @@ def _rate(factor: float) -> str:
 
 
 def inspection(feed: Fed, outputs: Sequence[Variable]) -> Callable[..., list[np.ndarray]]:
-    """Return what computes expressions of a batch on the Python linker, which compiles nothing."""
+    """Return a function that computes expressions of a batch on the Python linker, which compiles nothing."""
     function: Callable[..., list[np.ndarray]] = pytensor.function(
         feed.inputs,
         list(outputs),
@@ -265,7 +265,7 @@ def inspection(feed: Fed, outputs: Sequence[Variable]) -> Callable[..., list[np.
 def gate(
     problem: Problem, layout: Layout, hyper: Hyperparameters, new: Mapping[Variable, Variable] | None = None
 ) -> Variable:
-    """Return whether all that an update is made from is finite, and every new value if given: a symbolic boolean.
+    """Return whether all that an update is computed from is finite, and also `new` values: a symbolic boolean.
 
     That is the loss, every gradient, every hyperparameter, and the new values of the caller's own variables.
     """
@@ -278,14 +278,14 @@ def gate(
 def finite_values(problem: Problem, new: Mapping[Variable, Variable]) -> Variable:
     """Return whether the new values of parameters and state are finite: a symbolic boolean.
 
-    Those of a parameter and of its state are taken together, element by element, so that the inspection of all becomes
-    part of the loop that computes them, and leaves one byte for each element to read again.
+    The values of a parameter and of its state are checked together, element by element, so that the check becomes part
+    of the loop that computes them, and only one byte for each element is read again.
     """
     owners = dict(zip(problem.params, problem.names, strict=True))
     together: dict[Any, list[Variable]] = {}
     for v, e in new.items():
         if _is_float(v):
-            # state is called by its owner, rule and symbol
+            # the name of state is owner, rule and symbol
             owner = owners[v] if v in owners else str(v.name).rsplit(".", 2)[0]
             key = owner, v.type.shape, v.get_value(borrow=True).shape
             together.setdefault(key, []).append(pt.isfinite(e))
@@ -293,7 +293,7 @@ def finite_values(problem: Problem, new: Mapping[Variable, Variable]) -> Variabl
 
 
 def _given(problem: Problem) -> dict[Variable, Variable]:
-    """Return the new values that the caller's updates give to variables of floating point, as they will be held."""
+    """Return the new values of floating point in the caller's updates, in the dtype of their variables."""
     return {v: graph.cast(e, v.type.dtype) for v, e in problem.updates.items() if _is_float(v)}
 
 

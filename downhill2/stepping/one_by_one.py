@@ -1,4 +1,4 @@
-"""Compiled functions, and what drives them batch by batch: updates of an epoch, an evaluation, the best so far."""
+"""Compiled functions and their drivers: updates of an epoch, evaluations, the best values so far."""
 
 from __future__ import annotations
 
@@ -20,41 +20,40 @@ __all__ = ["Best", "Compiled", "Many", "Steps", "averages", "compiled", "mode", 
 
 
 class Many(Protocol):
-    """Many updates in one call: what a backend makes of a compiled step, for data in memory.
+    """A compiled step for many updates in one call, for data in memory; a backend makes it.
 
-    A compiled step that is no plain ``pytensor.function`` says by its own method ``many(sources, size, count)`` what
-    makes many of its updates, or returns None if each is to have its own call. `sources` (`data.stretches.Source`)
-    and `size`, rows per batch, are what the stretches will have; `count` is how many updates to make in a call, None
-    for an estimate from sizes.
+    A compiled step that is no plain ``pytensor.function`` has a method ``many(sources, size, count)``. It returns such
+    an object, or None if each update needs its own call. `sources` (of `data.stretches.Source`) and `size`, rows per
+    batch, are those of the stretches; `count` is the number of updates in a call, None for an estimate from sizes.
 
     Attributes
     ----------
     most : int
         How many updates to make in a call.
     made : int
-        How many updates of the latest call were sound, also if it raised. If that is less than the stretch has, the
-        next one was tried: like the step alone, it has left everything as it was, or else (``check='gradients'``)
-        made a value that is not finite.
+        How many updates of the latest call were finite, also if it raised. If the stretch has more, the next one was
+        tried: like the step alone, it has left everything as it was, or (``check='gradients'``) has written a value
+        that is not finite.
     """
 
     most: int
     made: int
 
     def __call__(self, stretch: Any, totals: np.ndarray, losses: np.ndarray) -> None:
-        """Make the updates of a stretch, up to the first that is not sound or raises.
+        """Make the updates of a stretch, up to the first one that is not finite or raises.
 
-        When it returns, whoever looks at shared variables finds there what as many calls of the step leave there.
+        When it returns, shared variables hold what as many calls of the step leave there.
 
         Parameters
         ----------
         stretch : data.stretches.Stretch
             Batches of one length.
         totals : float64 array of shape (monitors + 1,)
-            Goes on, in place: for each update that is sound, in turn, the batch's weight times each monitor, in the
-            order of the step's outputs, is added, and last the weight. In float64, product and sum rounded one
-            after the other: bit for bit what a loop in Python adds up.
+            Sums, added to in place. Each finite update, in turn, adds the batch's weight times each monitor, in the
+            order of the step's outputs, and last the weight. Product and sum are rounded separately in float64: bit
+            for bit the sums of a loop in Python.
         losses : float64 array of shape (batches of the stretch,)
-            Is filled with the loss of each update that was tried, before it.
+            Gets the loss before each update that was tried.
         """
 
 
@@ -109,25 +108,25 @@ def mode(backend: Backend = None) -> Any:
 
 
 class Steps:
-    """Drives the compiled step through the epochs of a feed: what the loop calls.
+    """Drives the compiled step through the epochs of a feed; the loop calls it.
 
     Parameters
     ----------
     function : callable
-        Returns the compiled step: a batch in; out the monitors before the update, and last whether it was made, for
-        it is held back where something is not finite. Asked at the beginning of each stretch of updates, as
-        hyperparameters may have changed that shape it.
+        Returns the compiled step, which takes a batch and returns the monitors before the update, and last whether the
+        update was made: it is held back if something is not finite. Called at the beginning of each series of updates,
+        as hyperparameters that shape the step may have changed.
     names : sequence of str
         The names of the monitors; the loss comes first.
     feed : Feed
         Where batches come from.
     per_call : int, optional
-        How many updates to make in one call at most, where data is in memory. Default: by an estimate from sizes.
+        How many updates to make in one call at most, for data in memory. Default: an estimate from sizes.
 
     Attributes
     ----------
     latest : tuple of arrays
-        The batch of the latest update that met something that is not finite.
+        The batch of the latest update that was not finite.
     loss : float
         Its loss, before the update.
     """
@@ -165,13 +164,13 @@ class Steps:
             self._batches = self._position = None
 
     def close(self) -> None:
-        """End what reads batches ahead; the feed stands where the updates have come to."""
+        """Stop reading batches ahead; the position of the feed is then that of the updates."""
         if self._batches is not None:
             self._batches.close()
             self._batches = None
 
     def _ways_of(self, function: Compiled) -> tuple[Compiled, Compiled, Many | None]:
-        """Return a function, what makes an update of it, and what makes many in one call if they are to share calls."""
+        """Return a function, its form for one update in a call, and its form for many, None if there is none."""
         from ..compiling.linker import direct  # imports PyTensor's linkers
 
         sources = None if self._per_call == 1 else self._feed.sources
@@ -201,12 +200,12 @@ class Steps:
         finally:
             tally.updates, tally.rows, tally.sums = made, rows, dict(zip(names, totals, strict=True))
             if tally.losses is not None:
-                del tally.losses[made:]  # the one that was held back
+                del tally.losses[made:]  # the loss of the update that was held back
 
     def _make_many(self, many: Many, tally: Tally, most: int | None, halt: Callable[[], bool]) -> None:
         self._batches = None
         totals = np.array([*(tally.sums.get(name, 0.0) for name in self._names), tally.rows])
-        feed = cast(BatchesInMemory, self._feed)  # as it has sources
+        feed = cast(BatchesInMemory, self._feed)  # it has sources
         left = feed.length - (self._position or 0)
         most = left if most is None else min(most, left)
         try:
@@ -234,12 +233,12 @@ class Steps:
 
 
 def together(function: Compiled, sources: Sequence[object], size: int, count: int | None = None) -> Many | None:
-    """Return what makes many updates of a compiled step in one call, None if each is to have its own.
+    """Return the form of a compiled step for many updates in one call, None if there is none.
 
     Parameters
     ----------
     function, sources, size, count
-        The step, and how `Many` says that it is asked.
+        The step, and the arguments of the method ``many`` that `Many` describes.
     """
     if not config.many:
         return None
@@ -253,7 +252,7 @@ def together(function: Compiled, sources: Sequence[object], size: int, count: in
 
 
 def _noting(function: Compiled, losses: list[float]) -> Compiled:
-    """Return a function that also appends the loss; a wrapper, so that who does not want it pays nothing."""
+    """Return a function that also appends the loss; a wrapper, so that it costs nothing where it is not wanted."""
 
     def noting(*arrays: object) -> Sequence[Any]:
         values = function(*arrays)
@@ -289,7 +288,7 @@ class Best:
     Parameters
     ----------
     present : callable
-        Returns the values that are evaluated now: one array per parameter, which may be the parameter's own.
+        Returns the values to evaluate now: one array per parameter, possibly its own memory.
     """
 
     def __init__(self, present: Callable[[], Sequence[np.ndarray]]) -> None:

@@ -25,7 +25,7 @@ def compare(
     log: bool | str | None = None,
     ranking: object = None,
 ) -> Axes:
-    """Draw the validation of several algorithms, over several seeds each, and what each came to.
+    """Draw the validation of several algorithms, over several seeds each, and their final values.
 
     Each curve is the median over the seeds, in a band from the lowest to the highest; where there was no validation, it
     is training. A curve that climbs beyond ten times where the highest began is cut off.
@@ -102,7 +102,7 @@ def _judged(curves: Curves, monitor: str) -> Series:
 
 
 def _cut(ax: Axes) -> None:
-    """Leave out of the picture how far curves climb that diverge."""
+    """Cut the picture where diverging curves climb far."""
     lines = [y[np.isfinite(y)] for y in (np.asarray(line.get_ydata()) for line in ax.get_lines())]
     lines = [y for y in lines if y.size]
     if not lines:
@@ -114,7 +114,7 @@ def _cut(ax: Axes) -> None:
 
 
 def _draw_ranking(ax: Axes, outcomes: Mapping[str, list[float]], monitor: str) -> None:
-    """Draw what each seed came to as a dot, and their median as a bar."""
+    """Draw the final value of each seed as a dot, and their median as a bar."""
     labels = []
     for i, (name, found) in enumerate(outcomes.items()):
         values, style = np.array([v for v in found if np.isfinite(v)]), canvas.style(i)

@@ -1,4 +1,4 @@
-"""Learning curves and gradient norms: what happened to numbers while a run went on."""
+"""Learning curves and gradient norms: how numbers changed during a run."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _panels(ax: Axes | None, rate: object, has_rate: bool) -> tuple[Axes, Axes |
 
 
 def _draw_monitor(ax: Axes, curves: Mapping[str, list[Curves]], monitor: str, smooth: float) -> None:
-    """Draw each run; where there is one only, training and validation differ by colour too."""
+    """Draw each run; if there is only one, training and validation differ by colour too."""
     alone, kinds = len(curves) == 1, dict.fromkeys(KINDS, False)
     for i, (name, several) in enumerate(curves.items()):
         lines = {kind: series for kind, series in _lines(several, monitor).items() if any(s.x.size for s in series)}
@@ -136,7 +136,7 @@ def _lines(several: Sequence[Curves], monitor: str) -> dict[str, list[Series]]:
 
 
 def _labels(name: str, kinds: list[str], seeds: int, best: tuple[str, float] | None, alone: bool) -> dict[str, str]:
-    """Return what the legend says of the lines of a run: of several, one has the name, and lines tell the kind."""
+    """Return the labels of the lines of a run; among several runs, one line has the name, its style shows the kind."""
     count = f", {seeds} seeds" if seeds > 1 else ""
     value = f"{best[0]}, {best[1]:.4g}" if best else ""
     if alone:
@@ -145,7 +145,7 @@ def _labels(name: str, kinds: list[str], seeds: int, best: tuple[str, float] | N
 
 
 def _draw(ax: Axes, several: Sequence[Series], smooth: float, style: Mapping[str, Any], label: str, i: int = 0) -> None:
-    """Draw one line: the smoothed median, with its range or what was smoothed behind it."""
+    """Draw one line: the smoothed median, and behind it its range, or the values that were smoothed."""
     if smooth and len(several) == 1:
         ax.plot(*several[0], **{**style, "marker": "", "alpha": canvas.RAW, "linewidth": 0.8})
     line = band([Series(s.x, smoothed(s.y, smooth)) for s in several])

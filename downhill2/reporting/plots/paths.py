@@ -72,7 +72,7 @@ def path(
     named = points if isinstance(points, Mapping) else {"": points}
     if not named:
         raise ValueError(f"points must have a path, got {points!r}")
-    side = 201 if loss is not None else 81  # the loss of an optimizer is asked for each place by itself
+    side = 201 if loss is not None else 81  # the loss of an optimizer is computed for each place separately
     if loss is None:
         loss = next((_loss_of(p) for p in named.values() if hasattr(p, "get_updates")), None)
     if not callable(loss):
@@ -104,9 +104,9 @@ def _numbers(points: object) -> Array:
 
 
 def _draw_contours(ax: Axes, loss: Loss, side: int, xlim: tuple[float, float], ylim: tuple[float, float]) -> None:
-    """Draw lines of equal loss: dense where it is low, as the valleys are what algorithms differ in."""
+    """Draw lines of equal loss, dense where it is low: in valleys algorithms differ."""
     x, y = np.meshgrid(np.linspace(*xlim, side), np.linspace(*ylim, side))
-    with np.errstate(all="ignore"):  # a loss may be infinite where no path leads
+    with np.errstate(all="ignore"):  # a loss may be infinite away from the paths
         height = np.asarray(loss(x, y), dtype=float)
     if height.shape not in ((), x.shape):
         raise ValueError(f"loss must return a number for each place, of shape {x.shape}, got shape {height.shape}")
@@ -133,7 +133,7 @@ def _draw_paths(ax: Axes, paths: Mapping[str, Array], minimum: Pair) -> None:
 
 
 def _limits(paths: Mapping[str, Array], minimum: Pair, xlim: Limits, ylim: Limits) -> list[tuple[float, float]]:
-    """Return what to show: the places given, or all points, with a sixth of their extent around them."""
+    """Return what to show: `xlim` and `ylim`, or all points with a sixth of their extent around them."""
     places = np.concatenate([*paths.values(), np.reshape([] if minimum is None else minimum, (-1, 2))])
     places = places[np.isfinite(places).all(axis=1)]
     low, high = places.min(axis=0), places.max(axis=0)
@@ -142,11 +142,11 @@ def _limits(paths: Mapping[str, Array], minimum: Pair, xlim: Limits, ylim: Limit
     return [given or (float(a), float(b)) for given, (a, b) in zip((xlim, ylim), around, strict=True)]
 
 
-# -- paths of an optimizer
+# -- the path of an optimizer
 
 
 def _check(opt: Reported) -> None:
-    """Raise unless it is a loss of two numbers alone."""
+    """Raise ValueError unless the loss depends on two numbers alone."""
     sizes = [p.get_value(borrow=True).size for p in opt.params]
     if sum(sizes) != 2:
         raise ValueError(f"points must be of an optimizer with two numbers for parameters, got {sum(sizes)}")
@@ -155,7 +155,7 @@ def _check(opt: Reported) -> None:
 
 
 def _walk(opt: Reported, updates: int) -> Array:
-    """Make updates and set everything back; return what is evaluated before, between and after them."""
+    """Make updates and set everything back; return the evaluated parameters before, between and after them."""
     import pytensor
 
     _check(opt)
@@ -182,7 +182,7 @@ def _loss_of(opt: Reported) -> Loss:
     still = {v: v for v in moving}  # so that a generator draws the same at each place
     inputs = [*stand_ins.values()]
     function = pytensor.function(inputs, loss, updates=still, mode="FAST_COMPILE", on_unused_input="ignore")
-    function.trust_input = True  # they are made to fit, and thousands
+    function.trust_input = True  # they fit, and there are thousands
 
     def at(x: float, y: float) -> Any:
         flat, values = [x, y], []

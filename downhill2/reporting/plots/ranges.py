@@ -56,7 +56,7 @@ def range_test(found: Any, ax: Axes | None = None) -> Axes:
 
 
 def _cut(ax: Axes, losses: Array, smooth: Array) -> None:
-    """Leave out of the picture how far the loss climbs at rates that are too large."""
+    """Cut the picture where the loss climbs at rates that are too large."""
     if not np.isfinite(smooth).any():
         return
     lowest = int(np.where(np.isfinite(smooth), smooth, np.inf).argmin())

@@ -1,4 +1,4 @@
-"""Optuna: trials that promise nothing are ended early."""
+"""Optuna: trials without promise end early."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Optuna(Tracker):
         self._optuna = extras.need("optuna", "optuna")
         if not isinstance(trial, self._optuna.trial.BaseTrial):
             raise TypeError(f"trial must be a trial of Optuna, got {trial!r}")
-        study = getattr(trial, "study", None)  # which a FixedTrial does not have
+        study = getattr(trial, "study", None)  # a FixedTrial has none
         if study is not None and len(study.directions) > 1:
             raise ValueError(f"trial must be of a study with one objective, got {len(study.directions)}")
         if not isinstance(monitor, str):
@@ -75,7 +75,7 @@ class Optuna(Tracker):
         super().__call__(opt, record)
 
     def begin(self, opt: Reported, record: Record) -> None:
-        """Find the epoch of the last report; a trial that makes several runs, or goes on with one, has some already."""
+        """Find the epoch of the last report: a trial with several runs, or with a resumed one, has reports already."""
         self._pruned = None
         study = getattr(self._trial, "study", None)
         trials = study.get_trials(deepcopy=False) if study is not None else []

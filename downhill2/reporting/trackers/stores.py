@@ -26,7 +26,7 @@ class TensorBoard(Tracker):
     config : mapping, optional
         What else to show among the settings of the run.
     flush_seconds : float
-        How often what was written is handed to the operating system. Default 10.
+        Seconds between writes to the operating system. Default 10.
 
     Raises
     ------
@@ -57,7 +57,7 @@ class TensorBoard(Tracker):
         before = written_before(opt.history)
         purge = before[-1].updates + 1 if before else None
         self._series = series = MonitorSeries()
-        # files are read in the order of their names, in which tensorboardX tells seconds only
+        # files are read in the order of their names, which have only seconds from tensorboardX
         later = {"filename_suffix": f".{time.time_ns()}", "flush_secs": self._flush}
         self._writer = self._board.SummaryWriter(self.logdir, purge_step=purge, **later)
         with undone(self._writer.close):
@@ -144,7 +144,7 @@ class MLflow(Tracker):
         self._series = MonitorSeries()
         self._waiting: list[Any] = []
         self._sent = 0.0
-        self._last = -1  # the update that the last point in the store is of
+        self._last = -1  # the update of the last point in the store
 
     def begin(self, opt: Reported, record: Record) -> None:
         """Begin a run, or go on with one, and note its settings."""
@@ -170,7 +170,7 @@ class MLflow(Tracker):
         return name
 
     def _note(self, config: Mapping[str, object]) -> None:
-        """Note parameters that the run does not have; those that it has cannot be changed."""
+        """Note parameters that the run does not have yet; existing ones cannot be changed."""
         param, known = self._mlflow.entities.Param, self._client.get_run(self.run_id).data.params
         named = {self._series.name(name): str(value) for name, value in config.items()}
         new = [param(name, value) for name, value in named.items() if name not in known]
@@ -178,7 +178,7 @@ class MLflow(Tracker):
             self._client.log_batch(self.run_id, params=new[start : start + 100])
 
     def write(self, opt: Reported, record: Record) -> None:
-        """Take the numbers of a record, and send what has gathered if it is time."""
+        """Collect the numbers of a record; send what is collected every `flush_seconds`."""
         if record.updates > self._last:
             self._take(self._series.values(record), record.updates)
         if time.monotonic() - self._sent >= self._every:
@@ -204,7 +204,7 @@ class MLflow(Tracker):
             self._terminate(ends.get(_kind(opt), "FINISHED"))
 
     def _terminate(self, status: str) -> None:
-        """End the run, unless it is somebody else's."""
+        """End the run, unless the caller began it."""
         if self._own:
             self._client.set_terminated(self.run_id, status)
 
@@ -222,7 +222,7 @@ class WandB(Tracker):
     name : str, optional
         Name of the run. Default: made up.
     mode : {'online', 'offline', 'disabled'}, optional
-        Default: what ``WANDB_MODE`` says; without that, ``'online'`` for who has logged in, ``'offline'`` for others.
+        Default: ``WANDB_MODE``; without that, ``'online'`` for users who have logged in, else ``'offline'``.
     id : str, optional
         A run to go on with, when training is resumed: points that it has are not written again.
     dir : str or path, optional
@@ -299,7 +299,7 @@ class WandB(Tracker):
             self._finish(int(_kind(opt) in ("exception", "non-finite")))
 
     def _finish(self, code: int) -> None:
-        """End the run, unless it is somebody else's."""
+        """End the run, unless the caller began it."""
         if self._own:
             self._run.finish(exit_code=code)
 

@@ -1,4 +1,4 @@
-"""What all trackers share: a store that fails does not end the run; names and values as stores take them."""
+"""What all trackers share: a failing store does not end the run; names and values suit all stores."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Tracker(ABC):
         """Log the first exception of the body and go on."""
         try:
             yield
-        except Exception as error:  # stores raise whatever they like, and none of it is worth a run
+        except Exception as error:  # stores raise any kind of error, and none should end a run
             if not self._failed:
                 again = what == "write" and not self.gives_up
                 rest = "each record tries again" if again else "the rest of it is not written there"
@@ -78,7 +78,7 @@ class Tracker(ABC):
 
 @contextmanager
 def undone(undo: Callable[[], object]) -> Iterator[None]:
-    """Call what undoes what was opened, if the body raises; what that raises does not hide the first exception."""
+    """Call `undo` if the body raises; errors of `undo` do not hide that exception."""
     try:
         yield
     except BaseException:
@@ -97,7 +97,7 @@ def checked_config(config: object) -> dict[str, Any]:
 
 
 def configuration(opt: Reported, record: Record) -> dict[str, Any]:
-    """Return what a run is: algorithm, size of its parameters, hyperparameters, settings of the run, versions."""
+    """Return the configuration of a run: algorithm, size, hyperparameters, settings, versions."""
     size = sum(p.get_value(borrow=True).size for p in opt.params)
     versions = {f"{package}_version": version_of(package) for package in ("downhill2", "pytensor", "numpy")}
     python = {"python_version": platform.python_version()}
@@ -143,7 +143,7 @@ class MonitorSeries:
         return {name: value for name, value in record.hyper.items() if name in self._moving}
 
     def name(self, name: str) -> str:
-        """Return what a name is called in a store; no two are called the same."""
+        """Return the name for a store; no two names become the same."""
         if name not in self._names:
             plain = stem = _accepted(name)
             count = 1
