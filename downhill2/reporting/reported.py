@@ -1,9 +1,9 @@
-"""What reports, trackers and pictures use of an optimizer: an `Optimizer` has it all."""
+"""What reports and trackers use of an optimizer: an `Optimizer` has it all."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..keeping.history import History
 from ..loop.stopping import Limits
@@ -27,11 +27,10 @@ class ReportedFit(Protocol):
     @property
     def backend(self) -> object: ...
     def settle(self) -> None: ...
-    def evaluated(self) -> Mapping[Variable, Variable]: ...
 
 
 class Reported(Protocol):
-    """An optimizer, as reports, trackers and pictures see it."""
+    """An optimizer, as reports and trackers see it."""
 
     @property
     def rule(self) -> Rule: ...
@@ -52,6 +51,3 @@ class Reported(Protocol):
     @property
     def stopped(self) -> str | None: ...
     def stop(self, why: str) -> None: ...
-    def get_updates(self) -> list[tuple[Variable, Variable]]: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: Mapping[str, Any]) -> object: ...

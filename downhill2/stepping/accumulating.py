@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from ..loop.run import Tally
 from .halves import Halves
-from .needs import Batches, Compiled
+from .needs import BatchSource, Compiled
 
 
 class AccumulatedSteps:
@@ -35,7 +35,7 @@ class AccumulatedSteps:
         Its loss, or the mean loss of the batches of the update.
     """
 
-    def __init__(self, halves: Callable[[], Compiled], names: Sequence[str], feed: Batches) -> None:
+    def __init__(self, halves: Callable[[], Compiled], names: Sequence[str], feed: BatchSource) -> None:
         self._halves, self._names, self._feed = halves, list(names), feed
         self._batches: Generator[tuple[tuple[Any, ...], float]] | None = None
         self._position = self._pending = 0
@@ -47,8 +47,8 @@ class AccumulatedSteps:
         if self._batches is None:
             self._position = self._feed.done
             self._batches = self._feed.train()
-        halves = self._halves()
-        if not isinstance(halves, Halves):
+        halves = cast(Halves, self._halves())
+        if not hasattr(halves, "pending"):
             raise ValueError("accumulate must stay above 1 in a run that began so, got 1; begin another run")
         self._pending = halves.pending()
         tally.sums = {name: tally.sums.get(name, 0.0) for name in self._names}

@@ -44,7 +44,7 @@ class OwnInputs:
     givens: Mapping[Variable, Variable] = field(default_factory=dict)
 
 
-class Batches(Fed, Protocol):
+class BatchSource(Fed, Protocol):
     """The batches that updates and evaluations are computed from: a `data.feeds.Feed`, which describes each name."""
 
     @property
@@ -65,7 +65,7 @@ class Batches(Fed, Protocol):
     def rows(self) -> str: ...
 
 
-class BatchesInMemory(Batches, Protocol):
+class StretchSource(BatchSource, Protocol):
     """Batches with `sources`: many updates can be made of them in one call. It is a `data.feeds.PassFeed`."""
 
     @property

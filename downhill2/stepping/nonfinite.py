@@ -21,7 +21,7 @@ from ..symbolic.graph import Variable
 from ..symbolic.hyper import Hyperparameters, fed
 from ..symbolic.layout import Layout, Values
 from ..symbolic.problem import Problem
-from .needs import Arrays, Batches, Expressions, Fed
+from .needs import Arrays, BatchSource, Expressions, Fed
 
 logger = logging.getLogger("downhill2")
 
@@ -119,7 +119,9 @@ class Faults:
         parameters, None if there are none.
     """
 
-    def __init__(self, guard: Guard, fit: Expressions, feed: Batches, go_back: Callable[[float], str | None]) -> None:
+    def __init__(
+        self, guard: Guard, fit: Expressions, feed: BatchSource, go_back: Callable[[float], str | None]
+    ) -> None:
         self._guard, self._fit, self._feed, self._go_back = guard, fit, feed, go_back
         self._start = {v: v.get_value() for v in fit.problem.updates if _is_float(v)}
         self._told = False

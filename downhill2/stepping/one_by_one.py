@@ -14,7 +14,7 @@ from ..compiling import backends, half
 from ..compiling.jax_step import DeviceStep
 from ..loop.run import Tally
 from ..symbolic.graph import Variable
-from .needs import Backend, Batches, BatchesInMemory, Compiled, Fed
+from .needs import Backend, BatchSource, Compiled, Fed, StretchSource
 
 __all__ = ["Best", "Compiled", "Many", "Steps", "averages", "compiled", "mode", "together"]
 
@@ -132,7 +132,7 @@ class Steps:
     """
 
     def __init__(
-        self, function: Callable[[], Compiled], names: Sequence[str], feed: Batches, per_call: int | None = None
+        self, function: Callable[[], Compiled], names: Sequence[str], feed: BatchSource, per_call: int | None = None
     ) -> None:
         self._function, self._names, self._feed, self._per_call = function, list(names), feed, per_call
         self._ways: tuple[Compiled, Compiled, Many | None] | None = None
@@ -205,7 +205,7 @@ class Steps:
     def _make_many(self, many: Many, tally: Tally, most: int | None, halt: Callable[[], bool]) -> None:
         self._batches = None
         totals = np.array([*(tally.sums.get(name, 0.0) for name in self._names), tally.rows])
-        feed = cast(BatchesInMemory, self._feed)  # it has sources
+        feed = cast(StretchSource, self._feed)  # it has sources
         left = feed.length - (self._position or 0)
         most = left if most is None else min(most, left)
         try:
@@ -217,7 +217,7 @@ class Steps:
             *sums, tally.rows = totals.tolist()
             tally.sums = dict(zip(self._names, sums, strict=True))
 
-    def _make_stretch(self, many: Many, feed: BatchesInMemory, most: int, tally: Tally, totals: np.ndarray) -> None:
+    def _make_stretch(self, many: Many, feed: StretchSource, most: int, tally: Tally, totals: np.ndarray) -> None:
         stretch = feed.stretch(most)
         losses = np.empty(len(stretch))
         try:
@@ -263,7 +263,7 @@ def _noting(function: Compiled, losses: list[float]) -> Compiled:
 
 
 def averages(
-    function: Compiled, names: Sequence[str], feed: Batches, doubt: Callable[[], object] | None = None
+    function: Compiled, names: Sequence[str], feed: BatchSource, doubt: Callable[[], object] | None = None
 ) -> dict[str, float]:
     """Evaluate one epoch of a feed in stored order and return the monitors' averages, weighted by rows.
 

@@ -159,9 +159,7 @@ def find_learning_rate(
     max_updates = integer("max_updates", max_updates, 10)
     smoothing, diverged = number("smoothing", smoothing, at_least=0, below=1), number("diverged", diverged, above=1)
     feeding = Feeding(**{f.name: settings.pop(f.name) for f in dataclasses.fields(Feeding) if f.name in settings})
-    feeding = dataclasses.replace(
-        feeding, rng=copy.deepcopy(feeding.rng)
-    )  # the caller's generator stays
+    feeding = dataclasses.replace(feeding, rng=copy.deepcopy(feeding.rng))  # the caller's generator stays
     if "learning_rate" in settings:
         raise TypeError("learning_rate is what is searched for; leave it out, and give start and stop")
     if params is None:
@@ -284,9 +282,7 @@ def _falls(losses: np.ndarray, smoothed: np.ndarray, smoothing: float) -> bool:
     lowest = int(np.argmin(smoothed))
     with np.errstate(over="ignore"):  # the noise of a loss that diverged at once is infinite
         noise = math.sqrt(np.mean(np.diff(losses[: max(lowest + 1, 10)]) ** 2) / 2) if len(losses) > 1 else math.inf
-    gone = smoothing ** np.arange(
-        1.0, lowest + 2
-    )  # the weight before the first loss, if the past were infinite
+    gone = smoothing ** np.arange(1.0, lowest + 2)  # the weight before the first loss, if the past were infinite
     spread = noise * np.sqrt((1 - smoothing) / (1 + smoothing) * (1 + gone) / (1 - gone))
     highest = np.max(smoothed[: lowest + 1] - 3 * spread)
     return bool(highest > smoothed[lowest] + 3 * spread[lowest])

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...checks import integer
-from ..reported import Reported
 from . import canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from ...symbolic.graph import Variable
+
 Array = NDArray[np.float64]
 Loss = Callable[[Array, Array], Any]
 Limits = tuple[float, float] | None
 Pair = Sequence[float] | None
+
+
+class Walker(Protocol):
+    """An optimizer, as its path needs it."""
+
+    @property
+    def params(self) -> Sequence[Variable]: ...
+    @property
+    def inputs(self) -> Sequence[Variable]: ...
+    @property
+    def fit(self) -> Any: ...
+    def get_updates(self) -> list[tuple[Variable, Variable]]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> object: ...
 
 
 def path(
@@ -145,7 +160,7 @@ def _limits(paths: Mapping[str, Array], minimum: Pair, xlim: Limits, ylim: Limit
 # -- the path of an optimizer
 
 
-def _check(opt: Reported) -> None:
+def _check(opt: Walker) -> None:
     """Raise ValueError unless the loss depends on two numbers alone."""
     sizes = [p.get_value(borrow=True).size for p in opt.params]
     if sum(sizes) != 2:
@@ -154,7 +169,7 @@ def _check(opt: Reported) -> None:
         raise ValueError(f"points must be of an optimizer whose loss needs no data, got inputs {opt.inputs}")
 
 
-def _walk(opt: Reported, updates: int) -> Array:
+def _walk(opt: Walker, updates: int) -> Array:
     """Make updates and set everything back; return the evaluated parameters before, between and after them."""
     import pytensor
 
@@ -169,7 +184,7 @@ def _walk(opt: Reported, updates: int) -> Array:
         opt.load_state_dict(before)
 
 
-def _loss_of(opt: Reported) -> Loss:
+def _loss_of(opt: Walker) -> Loss:
     """Return the loss of an optimizer as a function of its two numbers."""
     import pytensor
 
