@@ -28,8 +28,8 @@ class Order:
 
     Notes
     -----
-    Blocks are put in order and go through a window of ``mixed`` of them, one in and one out at each step. The rows of a
-    block are dealt out to the steps that it takes part in; the rows of a step come in any order.
+    Blocks are shuffled and pass through a window of ``mixed`` blocks; each step adds one and removes one. The rows of a
+    block are divided among the steps during which it is in the window; the rows of a step are shuffled.
     """
 
     def __init__(self, count: int, edges: Index | None = None, mixed: int = 1) -> None:

@@ -24,7 +24,7 @@ class Feed(abc.ABC):
     """A Dataset connected to the inputs of a loss: batches for compiled functions.
 
     Every array is C-contiguous, writable, aligned and of the input's dtype (a SciPy CSR matrix for a sparse input). A
-    batch is to be used before the next is asked for: its arrays are written again, or are views of the data.
+    batch must be used before the next one is taken: its arrays are written again, or are views of the data.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Feed(abc.ABC):
     inputs : list of Variable
         What a compiled function takes for each batch.
     givens : dict of Variable to Variable
-        What the function puts in place of inputs of the loss.
+        What the function has in place of inputs of the loss.
     length : int or None
         Batches per epoch, None if only the end of the data shows it.
     sources : tuple of Source or None
@@ -59,7 +59,7 @@ class Feed(abc.ABC):
     def train(self) -> Generator[Batch]:
         """Batches of the next epoch with their weights, or of the rest of the epoch that was restored.
 
-        An epoch that is left before its end is over: the next goes on with the rows that it left.
+        An epoch that is left before its end is over: the next one goes on with the remaining rows.
         """
         return self._epoch(self.begin())
 
@@ -219,7 +219,7 @@ class RowFeed(PassFeed):
     rows : sequence of Rows
         The data, for :meth:`fault`.
     labels : sequence of str
-        What a fault calls them.
+        Their names in a fault.
     columns : callable
         Returns new columns, which make the arrays of a batch. No two threads may share them.
     size : int

@@ -31,7 +31,7 @@ class BlockRows(Rows, abc.ABC):
     Attributes
     ----------
     dtype : numpy.dtype
-        What a block holds.
+        The dtype of a block.
     edges : array of shape (blocks + 1,)
         Where blocks begin, and the number of rows.
     kept : int
@@ -137,7 +137,7 @@ class ParquetRows(BlockRows):
     names : str or sequence of str
         Columns of a matrix, or the one that is a vector.
     groups : sequence of (Path, FileMetaData, int)
-        The row groups: where they stand, and their number there.
+        The row groups: file, its metadata, and the number of the group in the file.
     schema : pyarrow.Schema
         Of each file.
     """

@@ -113,11 +113,11 @@ class ReadAhead(Iterator[T], Generic[R, T]):
     Parameters
     ----------
     read : callable
-        From a request, and a function to wait with, to the answer. StopIteration ends the iteration.
+        Takes a request and a function that waits; returns the answer. StopIteration ends the iteration.
     requests : iterable
-        Consumed in the thread that iterates, ``depth`` requests ahead of what it got.
+        Consumed in the thread that iterates, ``depth`` requests ahead of the answers it has taken.
     depth : int
-        How many answers are read ahead. Beside the latest answer so many may be in use.
+        How many answers are read ahead; these exist beside the latest answer.
 
     Notes
     -----

@@ -269,7 +269,6 @@ class Rows:
     Parameters
     ----------
     values : array of any library
-        What is read.
     axis : int
         The axis along which the rows lie; counted from the end if negative.
 

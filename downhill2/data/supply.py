@@ -209,7 +209,7 @@ def _place(values: object) -> Any:
 class Streamed:
     """Batches that are made one by one, as the source of a Dataset's batches.
 
-    ``make`` returns an iterable of batches of the ``source``, of this ``length`` where known. An epoch ends after
+    ``make`` returns an iterable of batches of the ``source``, with this ``length`` if it is known. An epoch ends after
     ``limit`` batches if ``iteration_size`` does not say otherwise, or with the iterable. ``replays`` is as in
     :class:`.StreamFeed`.
     """

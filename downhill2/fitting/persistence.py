@@ -87,12 +87,12 @@ class Persistent:
         ----------
         state : dict
         strict : bool
-            Whether names, shapes and dtypes must all fit. If not, what fits is set and the rest stays.
+            Whether names, shapes and dtypes must all fit. If False, fitting values are set and the others stay.
 
         Returns
         -------
         Differences
-            What was missing, unexpected, of another shape or dtype.
+            The names that were missing or unexpected, or had another shape or dtype.
 
         Raises
         ------

@@ -82,7 +82,7 @@ class Runs(Persistent):
         """Run, epoch by epoch, as a generator.
 
         The best parameters are put back when the run ends, however it ends: a limit, a signal, an exception,
-        the `break` of a `for`. Whoever holds the generator closes it, best by `contextlib.closing`.
+        the `break` of a `for`. The caller must close the generator, best by `contextlib.closing`.
 
         Parameters
         ----------
@@ -95,7 +95,7 @@ class Runs(Persistent):
         max_epochs : int, optional
             Epochs to run at most.
         max_seconds : float, optional
-            Seconds after which no update is begun.
+            Seconds after which no update begins.
         target : float, optional
             Validation loss at or below which to stop.
         patience : int or None
@@ -124,7 +124,7 @@ class Runs(Persistent):
         diverged : float, optional
             Stop when the loss is above this many times the lowest.
         on_nonfinite, check, nonfinite_limit, rollback_factor
-            What happens at an update that is not finite: ``'raise'``, ``'stop'``, ``'skip'`` or ``'rollback'``; see
+            The policy for updates that are not finite: ``'raise'``, ``'stop'``, ``'skip'`` or ``'rollback'``; see
             `downhill2.stepping.nonfinite.Guard`. Default: `NonFiniteError`.
         checkpoint : path, optional
             Directory to save the run in, with its history in ``history.jsonl``; for one run at a time.
@@ -138,7 +138,7 @@ class Runs(Persistent):
         history : path, optional
             File of JSON lines to append each epoch's record to; new, or of records. Runs may share it, one at a time.
         backend : {'numba', 'c', 'jax', 'pytorch'}, PyTensor mode or its name, optional
-            What compiles from now on. Default: as before.
+            What compiles functions from now on. Default: as before.
         callbacks : sequence of callables
             Called as ``f(opt, record)`` after each epoch and validation; may call ``opt.stop('why')``. One that has a
             method ``close(opt)`` is closed when the run is over, however it ended. `downhill2.trackers` has ready ones.
@@ -151,7 +151,7 @@ class Runs(Persistent):
             ``'auto'``: SIGTERM, and each signal that the program handles itself, is passed on; Ctrl-C and SIGUSR1 end
             this run, and the program goes on. ``'raise'``: the same, but KeyboardInterrupt is raised, for runs in a
             loop. ``'stop'``: the program goes on after SIGTERM too. A second signal raises KeyboardInterrupt at once.
-            Default ``'auto'``, or what a callback has as its attribute ``on_signal``.
+            Default ``'auto'``, or the attribute ``on_signal`` of a callback.
         progress : bool, optional
             Show the run while it is on, and while functions are compiled: bars in a terminal, one output in a
             notebook, else a line now and then on standard error. Needs rich. Default: `minimize` does in an

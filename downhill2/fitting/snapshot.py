@@ -30,8 +30,8 @@ class Snapshot:
     """The variables of a rule on a problem, under their names in a checkpoint.
 
     ``params.W`` is a parameter, ``state.W.adam.m`` the rule's state, ``updates.count`` a variable that the caller's
-    updates, or a `default_update`, change, ``valid.count`` one that only validations do, ``hyper.scale`` one that a
-    symbolic hyperparameter is computed from, which a callback may change, ``best.W`` the best value of a parameter.
+    updates, or a `default_update`, change, ``valid.count`` one that only validations change, ``hyper.scale`` one that
+    a symbolic hyperparameter is computed from and a callback may change, ``best.W`` the best value of a parameter.
     Parameters without a name are called ``unnamed0``, ``unnamed1`` in the order of the parameters, the second of two
     called W is ``W#2``.
 

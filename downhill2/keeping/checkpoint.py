@@ -67,7 +67,7 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], meta:
     tensors : mapping of str to ndarray
         Of any shape and layout; bool, integers, float16, float32, float64 or complex64.
     meta : mapping of str to object
-        What JSON holds: mappings with str keys, lists, tuples (read back as lists), str, int of any size, float
+        Values that JSON holds: mappings with str keys, lists, tuples (read back as lists), str, int of any size, float
         (NaN and infinities too), bool, None, and NumPy scalars of these kinds.
 
     Raises
@@ -75,8 +75,8 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], meta:
     TypeError, ValueError
         If a tensor or an entry of `meta` is none of these. No file was touched.
     CheckpointError
-        If the system refuses. The former file is whole and no temporary file is left. Only when what fails is the
-        last act, to make the new file's name durable, the new file is there, whole as well.
+        If the system refuses. The former file is whole and no temporary file is left. If only the last step fails,
+        which makes the name of the new file durable, the new file is there and whole.
     """
     _write(checks.path("path", path), tensors, meta, {})
 
@@ -204,7 +204,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Tensors, dict[str, Any]]:
     Raises
     ------
     CheckpointError
-        If there is no such file, it cannot be read, it is no checkpoint, or a bit of it is not what was written.
+        If there is no such file, it cannot be read, it is no checkpoint, or a bit of it has changed.
     """
     path = checks.path("path", path)
     with _opened(path) as file:
@@ -278,7 +278,7 @@ class Directory:
     path : path
         Made if it is missing.
     keep : int, optional
-        How many of the newest stay. The one last saved as the best stays besides.
+        How many of the newest stay, besides the one that was last saved as the best.
 
     Raises
     ------

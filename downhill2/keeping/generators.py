@@ -27,7 +27,7 @@ class Differences:
     ----------
     missing, unexpected : tuple of str
     shapes, dtypes : dict of str to pair
-        For each name where it differs, what was expected and what was found.
+        For each name with a difference, the expected and the found one.
     """
 
     missing: tuple[str, ...]

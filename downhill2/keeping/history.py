@@ -37,8 +37,8 @@ class History(Sequence[Record]):
     """All records of an optimizer's runs, in order: a sequence of records, and a table with columns.
 
     Columns are ``epoch``, ``updates``, ``seconds``, ``rows_per_second``, ``validated``, ``improved``, ``events``,
-    and one for each monitor and hyperparameter: ``train.loss``, ``valid.loss``, ``hyper.learning_rate`` ... In
-    these a record that does not have the value holds NaN.
+    and one for each monitor and hyperparameter: ``train.loss``, ``valid.loss``, ``hyper.learning_rate`` ... These hold
+    NaN for a record without the value.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ class History(Sequence[Record]):
         """Write a file of comma-separated values, with a line of names.
 
         Floats are written to the last bit, NaN and infinities as ``NaN``, ``Infinity``, ``-Infinity``; events as
-        a JSON list; what a record lacks as nothing.
+        a JSON list; a missing value as an empty cell.
         """
         with open(checks.path("path", path), "w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, self.columns)

@@ -33,7 +33,7 @@ class Param:
     name, dtype : str
     shape : tuple of int
     norm, low, high : float or None
-        The Euclidean norm, the smallest and the largest element; of its finite elements, None if it has none.
+        The Euclidean norm, the smallest and the largest of the finite elements; None if there are none.
     lost : int
         How many elements are not finite.
     """
@@ -76,7 +76,7 @@ class Facts:
     hyper : dict of str to object
         Settings of the algorithm that are no numbers of the history.
     settings : dict of str to object
-        Limits of the run, its data, what compiled it.
+        Limits of the run, its data, its backend.
     groups : list of (str, str)
         The algorithm and the names of the parameters of each group.
     here : bool

@@ -35,7 +35,7 @@ def write(target: str | os.PathLike[str], source: Reported | History | str | os.
         The HTML file. What was there stays until the report is whole.
     source : Optimizer, History or path
         The run. A path names a checkpoint directory or the file of a history: comma-separated values if it ends in
-        ``.csv``, else JSON lines. What a history alone does not tell is left out.
+        ``.csv``, else JSON lines. A report from a history alone has fewer parts.
 
     Raises
     ------

@@ -31,9 +31,9 @@ class Status:
     seconds : float
         Since the run was called.
     phase : str
-        What is going on other than updates; empty while these are made.
+        What the run does other than updates; empty during updates.
     waiting : float
-        Seconds that this has taken.
+        Seconds since it began.
     epoch, updates : int
         Epochs finished, updates made.
     epochs : int or None
@@ -151,8 +151,8 @@ class Meter:
     def follow(self, progress: Progress, total: int | None = None, done: int = 0) -> None:
         """Take the place where the run keeps its numbers.
 
-        `total` is how many updates an epoch has, where that is known, `done` how many the present one had when a run
-        was saved that goes on now.
+        `total` is the number of updates in an epoch, if it is known; `done` the number in the present epoch when the
+        run was saved, if it goes on from a checkpoint.
         """
         self._progress, self._total = progress, total
         self._epoch, self._base = progress.epoch, progress.updates - done

@@ -25,9 +25,9 @@ class Fed(Protocol):
     Attributes
     ----------
     inputs : sequence of Variable
-        What a batch consists of.
+        The parts of a batch.
     givens : mapping of Variable to Variable
-        What stands for the inputs of the loss.
+        The expressions in place of inputs of the loss.
     """
 
     @property

@@ -40,10 +40,10 @@ class NonFiniteError(ArithmeticError):
         What was not finite: ``'loss'``, ``"gradient of 'W'"``, ``"new value of 'W.adam.v'"`` or
         ``"hyperparameter 'learning_rate'"``.
     where : str
-        The first parameter, state, variable of `updates=` or input (with its row) that holds a value that is not
-        finite, or that none does; for a hyperparameter, its value and where that comes from.
+        The first parameter, state, variable of `updates=` or input (with its row) with a value that is not finite, or
+        that there is none; for a hyperparameter, its value and its origin.
     batch : str
-        The rows of the batch, where it has any, and the largest finite gradient on it.
+        The rows of the batch, if it has any, and the largest finite gradient.
     outcome : str
         How parameters, state and variables of `updates=` that were not finite were set; empty if all were finite.
     """
@@ -64,33 +64,33 @@ class Guard:
         Raise `NonFiniteError`; end the run; leave the update out and go on; or go back to the best parameters with
         fresh state and a smaller rate.
     check : {'gradients', 'all'}
-        Whether an update is held back when its loss, its gradients or the new values that the caller's `updates=` give
-        are not finite, or also when the new value of a parameter or of state would not be.
+        What must be finite, or else the update is held back: its loss, its gradients and the new values of the caller's
+        `updates=`, or also all new values of parameters and state.
     nonfinite_limit : int
-        Updates in a row that may be left out, or returns to the best in a run; the next fault raises.
+        How many updates in a row may be left out, or how often a run may go back; the next fault raises.
     rollback_factor : float
-        What each rollback multiplies the rate by, in (0, 1].
+        Factor of the rate at each rollback, in (0, 1].
 
     Notes
     -----
-    An update whose loss and gradients are finite may still make, or meet, a parameter or state that is not: a square
-    overflows, memory fails. With ``check='gradients'`` such an update is found when it is made, and undone: under
+    An update with finite loss and gradients may still write or read a parameter or state that is not finite: a square
+    overflows, memory fails. With ``check='gradients'`` such an update is found after it is made, and undone: under
     every policy the parameters become the best ones, or, without a best, those of the latest checkpoint, and state
     starts afresh. If there is neither, `NonFiniteError` says so, and they stay as they are.
 
-    An update is also held back where a hyperparameter is not finite: a schedule, a function, a shared variable or an
-    expression may give NaN. To leave updates out or to go back would not change it, so `NonFiniteError` names it under
-    every policy but ``'stop'``. One that is computed from the batch is treated as a gradient is.
+    An update is also held back if a hyperparameter is not finite: a schedule, a function, a shared variable or an
+    expression may return NaN. Leaving updates out or going back would not change it, so `NonFiniteError` names it under
+    every policy except ``'stop'``. A hyperparameter that is computed from the batch is treated like a gradient.
 
-    A variable that the caller's `updates=` change (a running mean, say) is never given a value that is not finite: the
-    whole update is held back. One that holds such a value all the same, because it was set so, fails the next update
-    and is then, under every policy, set to what it held when the run was called. Variables with a `default_update`
-    alone are not looked at.
+    A variable that the caller's `updates=` change (a running mean, say) never gets a value that is not finite: the
+    whole update is held back. If such a value was set from outside, the next update fails, and under every policy the
+    variable then gets the value that it had when the run was called. Variables that only have a `default_update` are
+    not checked.
 
-    For a step of Adam on a network 784-512-512-10 with batches of 128, on one thread, the inspection of loss and
-    gradients costs 2 to 3 % of the time: it reads each gradient once. That of the new values costs nothing that can
-    be measured: it is part of the loop that writes them. With ``check='all'`` all new values must be known before one
-    is written, and pass through memory once more: 19 to 20 % in all, and memory for a copy of parameters and state.
+    For a step of Adam on a network 784-512-512-10 with batches of 128, on one thread, the check of loss and gradients
+    costs 2 to 3 % of the time: it reads each gradient once. The check of new values costs nothing measurable: it is
+    part of the loop that writes them. With ``check='all'`` all new values must be known before the first is written,
+    and pass through memory once more: 19 to 20 % in all, and memory for a copy of parameters and state.
     """
 
     on_nonfinite: str = "raise"

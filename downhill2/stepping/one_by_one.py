@@ -69,13 +69,13 @@ def compiled(
     Parameters
     ----------
     feed : Fed
-        Its `inputs` are what a batch consists of, its `givens` what stands for the inputs of the loss.
+        Has `inputs`, the parts of a batch, and `givens`, the expressions in place of inputs of the loss.
     outputs : sequence of scalar TensorVariable
     updates : mapping of shared variable to expression
     givens : mapping of shared variable to expression, optional
-        What stands for variables besides.
+        More expressions in place of variables.
     backend : str, Mode or None
-        What compiles it; `compiling.backends` says what there is.
+        What compiles it; see `compiling.backends`.
 
     Raises
     ------

@@ -95,8 +95,8 @@ def find_learning_rate(
 ) -> RangeTest:
     r"""Find a learning rate by a range test: a short run in which the rate rises from update to update.
 
-    Update :math:`i` of :math:`n` is made at the rate :math:`a (b/a)^{i/(n-1)}`. While rates are too small for a
-    difference the loss stays; then it falls, faster and faster; where they are too large it rises again. Afterwards
+    Update :math:`i` of :math:`n` is made at the rate :math:`a (b/a)^{i/(n-1)}`. While rates are too small to make a
+    difference, the loss stays; then it falls, faster and faster; where they are too large it rises again. Afterwards
     parameters, random generators, variables of `updates` and the place in a `Dataset` are as they were before,
     also after an error.
 
@@ -109,8 +109,8 @@ def find_learning_rate(
     max_updates : int
         Updates to make, :math:`n`; at least 10.
     smoothing : float
-        What a loss weighs in the running mean, as a fraction of what the next one weighs; at least 0, below 1. 0:
-        nothing is smoothed.
+        The weight of a loss in the running mean, as a fraction of the weight of the next one; at least 0, below 1.
+        0: nothing is smoothed.
     diverged : float
         Stop where the running mean of the losses is above this many times its lowest; above 1.
     **settings
@@ -125,7 +125,7 @@ def find_learning_rate(
     Raises
     ------
     TypeError, ValueError
-        For wrong arguments, and an algorithm that has no use for a learning rate; before anything is compiled.
+        For wrong arguments, and an algorithm that does not use a learning rate; before anything is compiled.
     KeyboardInterrupt
         At Ctrl-C, when everything is as it was before.
 

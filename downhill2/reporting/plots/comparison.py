@@ -27,8 +27,8 @@ def compare(
 ) -> Axes:
     """Draw the validation of several algorithms, over several seeds each, and their final values.
 
-    Each curve is the median over the seeds, in a band from the lowest to the highest; where there was no validation, it
-    is training. A curve that climbs beyond ten times where the highest began is cut off.
+    Each curve is the median over the seeds, in a band from the lowest to the highest; without validations, it shows
+    training. A curve is cut off above ten times the highest start.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def compare(
     ax : matplotlib Axes, optional
         Where to draw the curves. Default: in a new picture.
     x : {'epoch', 'updates', 'seconds'}
-        What is told along the horizontal axis. Default ``'epoch'``.
+        What is on the horizontal axis. Default ``'epoch'``.
     log : bool, 'x', 'y' or 'xy', optional
         Which axis is logarithmic; as for `learning_curves`.
     ranking : bool or matplotlib Axes, optional
@@ -56,7 +56,7 @@ def compare(
     ImportError
         If matplotlib is missing.
     TypeError, ValueError
-        For histories that are none, are empty or lack the monitor, and other wrong arguments.
+        If a history is something else, is empty or lacks the monitor, and for other wrong arguments.
     """
     if not isinstance(runs, Mapping):
         raise TypeError(f"runs must be a mapping of names to lists of History, got {runs!r}")

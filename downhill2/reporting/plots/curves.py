@@ -44,13 +44,13 @@ def learning_curves(
     ax : matplotlib Axes, optional
         Where to draw. Default: in a new picture.
     x : {'epoch', 'updates', 'seconds'}
-        What is told along the horizontal axis. Default ``'epoch'``.
+        What is on the horizontal axis. Default ``'epoch'``.
     log : bool, 'x', 'y' or 'xy', optional
         Which axis is logarithmic; True: the vertical one. Default: the vertical one, if all values are positive and
         the highest is more than 20 times the lowest.
     smooth : float
-        The weight of the past in an exponential moving average of each curve, in [0, 1). What is smoothed is drawn
-        faintly behind, if it is one run. Default 0: as it is.
+        The weight of the past in an exponential moving average of each curve, in [0, 1). The values of a single run
+        are drawn faintly behind it. Default 0: no smoothing.
     rate : bool or matplotlib Axes, optional
         Whether to draw the learning rate below, or where. Default: below, in a new picture of runs that have one.
 
@@ -64,7 +64,7 @@ def learning_curves(
     ImportError
         If matplotlib is missing.
     TypeError, ValueError
-        For histories that are none, are empty or lack the monitor, and other wrong arguments.
+        If a history is something else, is empty or lacks the monitor, and for other wrong arguments.
 
     Examples
     --------
@@ -181,7 +181,7 @@ def gradient_norms(
     ax : matplotlib Axes, optional
         Where to draw. Default: in a new picture.
     x : {'epoch', 'updates', 'seconds'}
-        What is told along the horizontal axis. Default ``'epoch'``.
+        What is on the horizontal axis. Default ``'epoch'``.
     log : bool, 'x', 'y' or 'xy', optional
         Which axis is logarithmic; as for `learning_curves`.
 
@@ -194,7 +194,7 @@ def gradient_norms(
     ImportError
         If matplotlib is missing.
     TypeError, ValueError
-        For a history that is none, is empty or has no gradients, and other wrong arguments.
+        If the history is something else, is empty or has no gradients, and for other wrong arguments.
     """
     if not isinstance(history, History):
         raise TypeError(f"history must be a History, got {history!r}")

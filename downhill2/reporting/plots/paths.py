@@ -51,8 +51,8 @@ def path(
     Parameters
     ----------
     points : array of shape (n, 2), Optimizer, or mapping of str to these
-        Where the algorithm was, from its start to its end. An optimizer is asked to make updates from where it is, and
-        set back afterwards: it must have two numbers for parameters (one vector or two scalars), and no inputs.
+        The places of the algorithm, from its start to its end. An optimizer makes updates from its present place, and
+        is set back afterwards: its parameters must be two numbers (one vector or two scalars), and it has no inputs.
     loss : callable, optional
         ``loss(x, y)`` returns the loss at each place of two arrays of one shape. Default: that of the optimizer.
     ax : matplotlib Axes, optional
@@ -73,7 +73,7 @@ def path(
     ImportError
         If matplotlib is missing.
     TypeError, ValueError
-        For points that are none, an optimizer of something else, and other wrong arguments.
+        If points are something else, for an optimizer with other parameters, and for other wrong arguments.
 
     Examples
     --------

@@ -139,7 +139,7 @@ class Curves:
 def smoothed(y: Array, weight: float) -> Array:
     """Return the exponential moving average, corrected for its start; `weight` is that of the past.
 
-    Values that are not finite stay, and do not count.
+    Values that are not finite stay as they are, and are left out of the average.
     """
     out, mean, norm = y.copy(), 0.0, 0.0
     for i in np.flatnonzero(np.isfinite(y)):
@@ -151,7 +151,7 @@ def smoothed(y: Array, weight: float) -> Array:
 def band(series: Sequence[Series]) -> Band:
     """Return the median and the range of several curves at all their places.
 
-    Between its points a curve is straight; after its end it keeps its last value, before its start it does not count.
+    Between its points a curve is straight; after its end it keeps its last value, before its start it is left out.
     """
     series = [s for s in series if s.x.size]
     if len(series) < 2:  # one curve alone keeps its gaps

@@ -22,8 +22,7 @@ logger = logging.getLogger("downhill2")
 class Tracker(ABC):
     """A callback that writes each record to a store.
 
-    A subclass says how, in `write` and, as far as it needs them, `begin` and `end`. What these raise is logged once in
-    a run; the run goes on.
+    A subclass defines `write` and, if it needs them, `begin` and `end`. Their first error is logged; the run goes on.
     """
 
     gives_up = True
@@ -113,8 +112,8 @@ def written_before(history: History) -> History:
 class MonitorSeries:
     """The numbers of records, by names that every store accepts: ``train/loss``, ``valid/grad.W`` ...
 
-    Monitors are in every record, those of a validation in records that have one, and a hyperparameter from the record
-    on in which it first differs from what it was.
+    Each record has its monitors, and those of a validation if there was one. A hyperparameter is left out until it
+    changes for the first time.
     """
 
     def __init__(self) -> None:
