@@ -351,9 +351,11 @@ def test_a_directory_has_one_run_at_a_time_in_a_process_too(other, saved):
     with contextlib.closing(train.opt.iterate(**given)) as first:
         next(first)
         second = training(noise=True, counter=False) if other == "another optimizer" else train
-        with pytest.raises(
-            ValueError, match=r"where this process does since .*; end that run, by closing its iterator"
-        ):
+        kind, message = {
+            "another optimizer": (ValueError, r"where this process does since .*; end that run, by closing its iterator"),
+            "another iterator": (RuntimeError, "must make one run at a time"),
+        }[other]
+        with pytest.raises(kind, match=message):
             second.opt.iterate(**given)
         next(first)
     second.run(checkpoint=saved, resume=True)

@@ -759,7 +759,7 @@ def test_a_directory_that_is_a_file_is_refused(path):
 KILLED = """
 import os, pathlib, signal, sys
 import numpy as np
-from downhill2.running import checkpoint
+from downhill2.keeping import checkpoint, whole_file
 
 def kill():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -786,7 +786,7 @@ def killed_at(n):
     if n == 3:
         os.replace = lambda *paths: kill()
     if n == 4:
-        checkpoint._sync_directory = lambda path: kill()
+        whole_file.sync_directory = lambda path: kill()
     if n == 5:
         checkpoint.Directory._remove = lambda self, files: [kill() for file in files if file.stem.startswith("u")]
     save(n + 1)

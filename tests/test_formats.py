@@ -10,7 +10,7 @@ import pytest
 
 import downhill2
 from downhill2 import CheckpointError
-from downhill2.keeping import checkpoint, formats
+from downhill2.keeping import formats, whole_file
 
 pytest.importorskip("h5py")
 
@@ -72,7 +72,7 @@ def test_a_file_that_cannot_be_written_leaves_the_one_before(name, trained, tmp_
     def full(file):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "_sync", full)
+    monkeypatch.setattr(whole_file, "sync", full)
     with pytest.raises(CheckpointError, match=r"cannot write .*: No space left on device"):
         trained.save(tmp_path / name)
     assert (tmp_path / name).read_bytes() == before

@@ -14,17 +14,17 @@ import pytest
 import downhill2
 
 ROOT = Path(downhill2.__file__).parent
-GROUND = ("checks", "climate", "config", "extras", "version")
+GROUND = ("checks", "climate", "config", "extras", "jsonable", "version")
 ROOMS = {
     **dict.fromkeys(GROUND, ()),
     "symbolic": ("checks",),
     "compiling": (),
     "loop": ("checks",),
-    "data": ("checks",),
+    "data": ("checks", "jsonable"),
     "algorithms": ("symbolic",),
     "schedules": ("checks", "loop", "symbolic"),
     "stepping": ("checks", "compiling", "config", "loop", "symbolic"),
-    "keeping": ("checks", "extras", "loop", "version"),
+    "keeping": ("checks", "extras", "jsonable", "loop", "version"),
     "fitting": (*GROUND, "symbolic", "compiling", "loop", "data", "stepping", "keeping"),
     "optimizer": (*GROUND, "symbolic", "compiling", "loop", "keeping", "fitting"),
     "plugin": ("symbolic", "optimizer"),

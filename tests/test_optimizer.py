@@ -701,7 +701,7 @@ def test_what_a_checkpoint_needs_is_refused_without_one(setting):
 
 @pytest.mark.parametrize("given", ["end", None, 3, ["stop"]])
 def test_what_follows_a_signal_is_one_of_three(given):
-    with pytest.raises(ValueError, match="on_signal must be 'auto' or 'stop' or 'raise', got"):
+    with pytest.raises(ValueError, match="on_signal must be 'auto', 'stop' or 'raise', got"):
         bowl().minimize(max_epochs=1, on_signal=given)
 
 

@@ -33,7 +33,7 @@ COMMANDS = {
 }
 """Modules, each with ``HELP``, ``EXAMPLES``, ``add_arguments(parser)`` and ``run(args)``, which returns a code."""
 
-_PIPE_CLOSED = 141  # 128 plus the number of SIGPIPE, which not every system has
+_PIPE_CLOSED = 141  # 128 plus the number of SIGPIPE, which some systems lack
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _prepare_streams()
     try:
         code = _ended(list(sys.argv[1:] if arguments is None else arguments))
-        sys.stdout.flush()  # here, where it is noticed quietly if nobody reads
+        sys.stdout.flush()  # flush here, where a closed pipe ends the command quietly
     except BrokenPipeError:
         _write_no_more()
         code = _PIPE_CLOSED
@@ -72,12 +72,12 @@ def _ended(given: Sequence[str]) -> int:
         return getattr(error, "code", 1)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except SystemExit as end:  # of argparse
+    except SystemExit as end:  # an error of argparse
         return int(end.code or 0)
 
 
 def _write_no_more() -> None:
-    """Let what is left for standard output, which the interpreter writes when it ends, go nowhere."""
+    """Discard what is left for standard output, which the interpreter would write at its exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -95,7 +95,7 @@ def _run(given: Sequence[str]) -> int:
         return 2
     if not given[0].startswith("-") and given[0] not in COMMANDS:
         parser.error(f"unknown command {given[0]!r}{nearest(given[0], COMMANDS)}")
-    args = parser.parse_args(given)  # ends here for --help, --version and what it does not know
+    args = parser.parse_args(given)  # exits for --help, --version and unknown arguments
     return int(COMMANDS[args.command].run(args))
 
 
@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"downhill2 {downhill2.__version__}")
-    # by hand above: argparse breaks the line after the longest name
+    # by hand above, as argparse breaks the line after the longest name
     commands = parser.add_subparsers(prog="downhill2", dest="command", metavar="COMMAND", help=argparse.SUPPRESS)
     for name, command in COMMANDS.items():
         one = commands.add_parser(
@@ -123,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _prepare_streams() -> None:
-    """Let a stream that cannot hold a character, of a formula say, write its code in its place.
+    """Let standard streams write the code of a character that they cannot encode.
 
     What a stream that is closed was to show goes nowhere: the interpreter has None for it.
     """
@@ -131,5 +131,5 @@ def _prepare_streams() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  (until the interpreter ends)
         reconfigure = getattr(getattr(sys, name), "reconfigure", None)
-        if reconfigure:  # what stands in for a stream may have none
+        if reconfigure:  # a replacement of a stream may lack the method
             reconfigure(errors="backslashreplace")

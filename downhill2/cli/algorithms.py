@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def unknown(name: str, known: Mapping[str, AlgorithmInfo]) -> str:
-    """Return the line that says there is no such algorithm."""
+    """Return the message for an unknown algorithm."""
     return synonyms.unknown_algorithm(name, known, "`downhill2 algorithms`")
 
 
@@ -77,7 +77,7 @@ def overview(algorithms: list[AlgorithmInfo]) -> TextTable:
 
 
 def _publication(paper: str) -> str:
-    """Return who published it, and when: of more than two, the first."""
+    """Return authors and year of a paper; of more than two authors, the first."""
     found = re.match(r"(.+?) \((\d{4})\)", paper)
     if not found:
         return paper
@@ -86,11 +86,11 @@ def _publication(paper: str) -> str:
     return f"{first} et al. {found[2]}" if comma else f"{surnames} {found[2]}"
 
 
-def _given(settings: Mapping[str, Any]) -> str:
+def _given(settings: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={_code(value)}" for name, value in settings.items())
 
 
-def _code(value: Any) -> str:
+def _code(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else repr(value)
 
 
@@ -109,7 +109,7 @@ def _page(algorithm: AlgorithmInfo) -> None:
     print(f"\nState: {state}; {algorithm.memory:g} numbers for each element of a parameter.")
 
 
-def _listed(names: Mapping[str, Any]) -> str:
+def _listed(names: Mapping[str, object]) -> str:
     return ", ".join(names)
 
 

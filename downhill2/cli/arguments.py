@@ -1,4 +1,4 @@
-"""What several commands take."""
+"""Arguments of several commands."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ def add_json(parser: argparse.ArgumentParser, what: str = "") -> None:
 
 
 def add_picture(parser: argparse.ArgumentParser, default: str | None = None) -> None:
-    """Let a command draw a picture: where it is not to be drawn unless asked for, without a default."""
+    """Add an argument for the file of a picture; without a default, a picture is drawn only on request."""
     told = f" ({default})" if default else ""
     help_ = f"the picture: .png, .svg or .pdf{told}"
     parser.add_argument("-o", "--output", default=default, metavar="FILE", help=help_)
 
 
 def count(text: str) -> int:
-    """Return the number from 1 on that an argument is."""
+    """Return an argument as an integer of at least 1."""
     try:
         return integer("it", int(text) if text.isdecimal() else text, 1)
-    except (TypeError, ValueError):  # also of more digits than Python reads
+    except (TypeError, ValueError):  # also for more digits than Python reads
         raise argparse.ArgumentTypeError(f"must be a number from 1 on, got {shown(text)}") from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+from pathlib import Path
 from typing import Any
 
 from ..catalogue import list_algorithms
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run them all, print the table, draw the picture."""
     target = folders.picture(args.output) if args.output else None
-    problem = trials.function_of(args.problem)  # first, as its module may have algorithms of its own
+    problem = trials.function_of(args.problem)  # first, as its module may define algorithms
     algorithms = algorithms_of(args.algos)
     settings = settings_of(args.set, algorithms)
     found: dict[str, list[Trial]] = {algorithm: [] for algorithm in algorithms}
@@ -95,14 +96,14 @@ def settings_of(given: list[str], algorithms: list[str]) -> dict[str, dict[str, 
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last two of what is nested too deep
+    except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last two for deeply nested text
         return text.strip()
 
 
 def table(found: dict[str, list[Trial]]) -> TextTable:
     """Return the table over the seeds that did not fail, the best first.
 
-    Losses have mean and standard deviation; of seconds it is the median, as the first run may have to compile.
+    Losses have mean and standard deviation; seconds and updates the median, as the first run may have to compile.
     """
     rows = []
     for name, several in sorted(found.items(), key=lambda item: _order(item[1])):
@@ -128,7 +129,7 @@ def _described(name: str, several: list[Trial]) -> dict[str, Any]:
     return {"algorithm": name, "runs": [t.described() for t in several]}
 
 
-def _draw(found: dict[str, list[Trial]], target: Any, quiet: bool) -> None:
+def _draw(found: dict[str, list[Trial]], target: Path, quiet: bool) -> None:
     from ..reporting import plots
 
     histories = {name: [t.history for t in several if t.history] for name, several in found.items()}

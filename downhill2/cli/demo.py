@@ -22,6 +22,7 @@ from .. import climate
 from ..extras import need
 from ..keeping.history import History
 from ..reporting import plots
+from ..symbolic.graph import Variable
 from . import folders
 from .arguments import add_json, add_picture, count
 from .output import show
@@ -81,8 +82,8 @@ def layers(sizes: Sequence[int], rng: np.random.Generator) -> Iterator[tuple[Any
         yield pytensor.shared(W, name=f"W{i}"), pytensor.shared(np.zeros(fan_out, "float32"), name=f"b{i}")
 
 
-def log_probabilities(x: Any, network: Sequence[tuple[Any, Any]]) -> Any:
-    """What the network says of images `x`: the log-probability of each digit."""
+def log_probabilities(x: Variable, network: Sequence[tuple[Variable, Variable]]) -> Variable:
+    """Return the log-probability of each digit for images `x`."""
     (W0, b0), *rest = network
     x = x @ W0 + b0
     for W, b in rest:

@@ -1,4 +1,4 @@
-"""What `doctor` looks at: each check says what it found, how that is, and what to do."""
+"""The checks of `doctor`: each returns a state, what it found, and what to do."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def cache() -> Verdict:
 
 
 def products() -> Verdict:
-    """Try a matrix product, which most of the time of large models goes into."""
+    """Try a matrix product, which takes most of the time of large models."""
     library, rate = probes.blas(), probes.product_rate()
     found = f"{library}, {rate / 1e9:.0f} GFLOP/s in float32"
     if rate < SLOW_PRODUCT:

@@ -22,13 +22,13 @@ def as_text(doc: str, width: int) -> str:
     width : int
         Columns. Formulas and examples may be wider.
     """
-    # the formula may stand a line below its directive
+    # the formula may be one line below its directive
     blocks = re.split(r"\n\n+", re.sub(rf"({_MATH})\n+", r"\1\n", doc.strip()))
     return "\n\n".join("\n".join(_lines(block.split("\n"), width)) for block in blocks)
 
 
 def _lines(block: list[str], width: int) -> Iterator[str]:
-    """Yield the lines of what stands between two empty lines."""
+    """Yield the lines of a block, which ends at an empty line."""
     if block[0].startswith(_MATH):
         source = "\n".join([block[0].removeprefix(_MATH), *block[1:]])
         yield from (_INDENT + line for line in latex.equations(source))

@@ -1,15 +1,15 @@
-"""What ends a command other than success: each kind with its exit code."""
+"""Errors that end a command, each kind with its exit code."""
 
 from __future__ import annotations
 
 
 class CommandError(Exception):
-    """Something failed that the command line was not wrong about; the message is the line that is printed."""
+    """Something failed although the command line was right; the message is the printed line."""
 
     code = 1
 
 
 class UsageError(CommandError):
-    """The command line is wrong: what was given is not there, or is something else."""
+    """The command line is wrong: it names what does not exist, or is something else."""
 
     code = 2

@@ -67,7 +67,7 @@ def _file(path: Path) -> Path:
 
 
 def names(runs: Sequence[str]) -> list[str]:
-    """Return what to call runs: the last part of their paths, where that tells them apart, else all of it."""
+    """Return names of runs: the last part of the path if it is unique, else the whole path."""
     short = [Path(os.path.abspath(path_of(run))).name for run in runs]
     count = Counter(short)
     return [name if count[name] == 1 else run for name, run in zip(short, runs, strict=True)]

@@ -7,11 +7,13 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from ..jsonable import nested
 
 MOST_COLUMNS = 100
 """Text is not set wider than this, however wide the terminal is."""
@@ -70,7 +72,7 @@ class TextTable:
         return ["  ".join(row).rstrip() for row in cells]
 
 
-def show(as_json: bool, data: Any, for_people: Callable[[], None]) -> None:
+def show(as_json: bool, data: object, for_people: Callable[[], None]) -> None:
     """Print data as JSON, or let `for_people` print it.
 
     Standard JSON has no NaN and no infinities: here they are the strings ``"NaN"``, ``"Infinity"`` and
@@ -82,18 +84,18 @@ def show(as_json: bool, data: Any, for_people: Callable[[], None]) -> None:
         for_people()
 
 
-def plain(value: Any) -> Any:
-    """Return a value as JSON can hold it; what it cannot, as its `repr`."""
+def plain(value: object) -> Any:
+    """Return a value as JSON holds it; what JSON has no form for, as its `repr`."""
+    return nested(value, _leaf, names=lambda mapping, _: map(str, mapping))
+
+
+def _leaf(value: object, where: str) -> object:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return json.dumps(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
     return repr(value)
 
 
@@ -103,23 +105,23 @@ def number(value: float) -> str:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Return mean and standard deviation of numbers; that of fewer than two is left out."""
+    """Return mean and standard deviation of numbers; of fewer than two, only the number."""
     if len(values) < 2:
         return median(values)
     return f"{number(float(np.mean(values)))} ± {np.std(values, ddof=1):.2g}"
 
 
 def median(values: Sequence[float]) -> str:
-    """Return the median of numbers; a dash for that of none."""
+    """Return the median of numbers, a dash for none."""
     return number(float(np.median(values))) if values else "-"
 
 
 def width() -> int:
-    """Return how wide text is set: as a terminal is, within reason."""
+    """Return the width of text: that of the terminal, but not too wide."""
     columns = shutil.get_terminal_size((MOST_COLUMNS, 24)).columns
     return min(columns, MOST_COLUMNS)
 
 
 def note(line: str) -> None:
-    """Tell what goes on, on standard error."""
+    """Print what goes on to standard error."""
     print(line, file=sys.stderr, flush=True)

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     target = folders.writable(args.output or f"{folders.path_of(args.run).resolve().stem}.html")
     if not args.output and target.exists() and MARK not in target.read_bytes()[:500]:
         raise UsageError(f"{target} is a file of another kind, and stays; name the page with --output")
-    folders.load(args.run)  # says what is wrong with it, if anything is
+    folders.load(args.run)  # raises if it is not a run
     try:
         report.write(target, args.run)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Small things that `doctor` really runs."""
+"""Small computations that `doctor` runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REPEATS = 5
 
 
 def fit(backend: str) -> tuple[float, list[str]]:
-    """Fit a number with a backend; return the seconds that took, and what PyTensor warned of.
+    """Fit a number with a backend; return the seconds for that, and the warnings.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def product_rate() -> float:
     a, b = pt.fmatrix("a"), pt.fmatrix("b")
     values = np.ones((2, SIDE, SIDE), "float32")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that PyTensor's C linker has no BLAS; the rate tells
+        warnings.simplefilter("ignore")  # PyTensor warns that its C linker has no BLAS; the rate shows that
         multiply = pytensor.function([a, b], a @ b, mode=mode())
         return 2 * SIDE**3 / min(_seconds(multiply, *values) for _ in range(REPEATS))
 
@@ -123,7 +123,7 @@ def size_of(folder: Path) -> tuple[int, int]:
 def _bytes(path: str) -> int:
     try:
         return os.lstat(path).st_size
-    except FileNotFoundError:  # another process tidies up
+    except FileNotFoundError:  # another process has removed it
         return 0
 
 

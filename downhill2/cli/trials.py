@@ -28,7 +28,7 @@ OTHERS = (str(Path(downhill2.__file__).parent), *map(sysconfig.get_path, ("stdli
 
 @dataclass(frozen=True)
 class Trial:
-    """What a run came to.
+    """The result of a run.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Trial:
 
     @property
     def seconds(self) -> float:
-        """How long it took, with what had to be compiled on the way."""
+        """How long it took, compiling included."""
         return self.history[-1].seconds
 
     @property
@@ -122,14 +122,14 @@ def _module(name: str) -> Any:
 
 
 def _told(error: BaseException) -> str:
-    """Return an error in a line, with where in the caller's code it was raised."""
+    """Return an error in one line, with its place in the caller's code."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if not f.filename.startswith(("<", *(f"{folder}{os.sep}" for folder in OTHERS)))]
     where = f" ({os.path.basename(own[-1].filename)}, line {own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {error}{where}"
 
 
-def run(problem: Callable[[int], Any], name: str, algorithm: str, seed: int, settings: Mapping[str, Any]) -> Trial:
+def run(problem: Callable[[int], Any], name: str, algorithm: str, seed: int, settings: Mapping[str, object]) -> Trial:
     """Run an algorithm on the problem of a seed.
 
     Raises
@@ -148,7 +148,7 @@ def run(problem: Callable[[int], Any], name: str, algorithm: str, seed: int, set
         downhill2.minimize(**arguments, algo=algorithm, callbacks=callbacks)
     except (Exception, SystemExit) as error:
         stopped = begun and begun[0].stopped
-        if stopped and reasons.read(stopped) is reasons.SIGNAL:  # which the caller's handler has answered so
+        if stopped and reasons.read(stopped) is reasons.SIGNAL:  # the handler of the caller raised it
             raise
         if not begun and not isinstance(error, NonFiniteError):
             raise UsageError(f"{name}, {algorithm}, seed {seed}: {_told(error)}") from error

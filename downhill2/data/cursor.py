@@ -1,4 +1,4 @@
-"""The order in which rows or batches come, and the place where training stands in it."""
+"""The order of rows or batches, and the position of training in it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..jsonable import arrays_as_lists
 from .stretches import Index
 
 log = logging.getLogger("downhill2")
@@ -27,8 +28,8 @@ class Order:
 
     Notes
     -----
-    Blocks are put in order and go through a window of ``mixed`` of them, one in and one out at each step. The rows of a
-    block are dealt out to the steps that it takes part in; the rows of a step come in any order.
+    Blocks are shuffled and pass through a window of ``mixed`` blocks; each step adds one and removes one. The rows of a
+    block are divided among the steps during which it is in the window; the rows of a step are shuffled.
     """
 
     def __init__(self, count: int, edges: Index | None = None, mixed: int = 1) -> None:
@@ -36,7 +37,7 @@ class Order:
         self.label = str(count) if edges is None else f"{count} in {len(edges) - 1} blocks, {mixed} mixed"
 
     def drawn(self, rng: np.random.Generator) -> Index:
-        """An order of all, drawn anew."""
+        """Return a new random order of all of them."""
         edges, mixed = self._edges, self._mixed
         if edges is None:
             return rng.permutation(self._count)
@@ -51,7 +52,7 @@ class Order:
 
 
 class Cursor:
-    """Where training stands in the data: the order of the present pass, and how much of pass and epoch is done.
+    """The position of training in the data: the order of this pass, and how much of pass and epoch is done.
 
     Parameters
     ----------
@@ -68,17 +69,17 @@ class Cursor:
     def __init__(self, rng: np.random.Generator, shuffled: Order | None, batches: int, note: str = "") -> None:
         self.rng, self.shuffled, self.batches, self.note = rng, shuffled, batches, note
         self.order: Index = np.arange(0)
-        self.used = batches  # of this pass: before the first it is used up
-        self.done = 0  # of this epoch
-        self.resume = 0  # of the epoch that the next call of train() takes up
+        self.used = batches  # batches of this pass that are used: all, before the first pass
+        self.done = 0  # batches of this epoch that are done
+        self.resume = 0  # batches done of the epoch that the next call of train() continues
         self._start: Any = None  # the generator's state before it drew the order
 
     @property
     def seed(self) -> int | None:
-        """What the generator that draws orders was seeded with, if one is drawn and NumPy tells."""
+        """The seed of the generator that draws orders; None without an order, or if NumPy does not know it."""
         if self.shuffled is None:
             return None
-        bits = self.rng.bit_generator  # those of a RandomState are seeded otherwise than they tell
+        bits = self.rng.bit_generator  # the bit generator of a RandomState reports another seed than the one it used
         seeds = bits.seed_seq if isinstance(bits, np.random.PCG64) else None
         if not isinstance(seeds, np.random.SeedSequence) or seeds.spawn_key:
             return None
@@ -95,11 +96,11 @@ class Cursor:
             self.order = self.shuffled.drawn(self.rng)
 
     def numbers(self, start: int, stop: int) -> Sequence[int]:
-        """Which batches come ``start``-th to ``stop``-th, where batches are put in order."""
+        """Return which batches come at the positions from ``start`` to ``stop``, where batches are shuffled."""
         return self.order[start:stop].tolist() if self.shuffled else range(start, stop)
 
     def coming(self, most: int) -> Index:
-        """The places in a pass of the batches that come next, at most so many; beyond its end only if all are alike."""
+        """Return the positions of at most `most` next batches in a pass; past its end only if all batches are alike."""
         if self.used >= self.batches:
             self.begin()
         if self.shuffled:
@@ -107,12 +108,12 @@ class Cursor:
         return np.arange(self.used, self.used + most) % self.batches
 
     def move(self, count: int) -> None:
-        """Move on by so many batches."""
+        """Move on by `count` batches."""
         self.done += count
         self.used = (self.used + count - 1) % self.batches + 1
 
     def state(self) -> dict[str, Any]:
-        """The place, as JSON takes it."""
+        """Return the position, as JSON holds it."""
         begun = self._start is not None
         state = {
             "batches": self.batches,
@@ -122,10 +123,10 @@ class Cursor:
         if not self.shuffled:
             return state | {"generator": None}
         generator = self._start if begun else self.rng.bit_generator.state
-        return state | {"generator": as_lists(generator), "order": self.shuffled.label}
+        return state | {"generator": arrays_as_lists(generator), "order": self.shuffled.label}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up the place that :meth:`state` told."""
+        """Go to the position that :meth:`state` returned."""
         generator, order = state["generator"], state.get("order")
         label = self.shuffled and self.shuffled.label
         if (state["batches"], order) != (self.batches, label):
@@ -141,15 +142,8 @@ class Cursor:
         self.used, self.done, self.resume = state["used"], state["done"], state["done"]
 
 
-def as_lists(state: Any) -> Any:
-    """A generator's state with lists in place of arrays, for JSON."""
-    if isinstance(state, dict):
-        return {key: as_lists(value) for key, value in state.items()}
-    return state.tolist() if isinstance(state, np.ndarray) else state
-
-
-def as_arrays(state: Any, like: Any) -> Any:
-    """The inverse of :func:`as_lists`, for a generator whose state looks ``like`` this."""
+def as_arrays(state: object, like: object) -> Any:
+    """The inverse of `arrays_as_lists`, for a generator whose state looks ``like`` this."""
     if isinstance(like, dict):
         if not isinstance(state, dict) or state.keys() != like.keys():
             raise ValueError(f"state must be of a {like.get('bit_generator')} generator, got {state!r}")

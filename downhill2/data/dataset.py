@@ -32,8 +32,8 @@ class Dataset:
     inputs : array, sequence of arrays, sequence of batches, callable, iterable of batches or None
         - An array, or a list or tuple with one array per input of the loss, all of one length along ``axis``. An array
           is a NumPy array or memory map, a dataset of h5py, an array of zarr, a scipy.sparse matrix, a frame or
-          series of pandas or polars, whatever converts to a NumPy array, or a PyTensor shared variable (then all are):
-          its rows are taken inside the compiled function. For Parquet files see :meth:`from_parquet`.
+          series of pandas or polars, anything that converts to a NumPy array, or a PyTensor shared variable (then all
+          must be): the compiled function takes its rows itself. For Parquet files see :meth:`from_parquet`.
         - A list or tuple of lists or tuples: ready-made batches, each with one array per input.
         - A callable without arguments, which returns one batch. An epoch is ``len(callable)`` batches where it has a
           length, else 100.
@@ -41,7 +41,7 @@ class Dataset:
           yields batches.
         - None: one batch without arrays, for a loss without inputs.
     name : str, optional
-        Begins messages about this data. Default "dataset".
+        Name of this data in messages. Default "dataset".
     batch_size : int, optional
         Rows per batch; 0 or less: all rows. Ready-made batches keep their size. Default 32.
     iteration_size : int, optional
@@ -51,10 +51,10 @@ class Dataset:
     axis : int, optional
         The axis along which the rows of an array lie, from the end if negative. Default 0.
     rng : int, numpy.random.Generator or numpy.random.RandomState, optional
-        Shuffles: a seed, or a generator that is used as it is. By default a seed is drawn, and logged when it is used.
+        The generator that shuffles, or its seed. By default a seed is drawn, and logged when it is used.
     shuffle : {'rows', 'batches', False}, optional
         What each pass puts in a new order: rows, or batches of neighbouring rows (quicker on data that lie on a disk).
-        Of a list of batches either puts the batches in order; callables, generator functions and iterables are never
+        For a list of batches, both shuffle the batches; callables, generator functions and iterables are never
         shuffled. Default 'rows'.
     drop_last : bool, optional
         Whether to leave out a last batch of rows that is shorter than the others. Default False.
@@ -62,16 +62,16 @@ class Dataset:
         Weights of the rows, not negative. A batch then counts by the sum of its rows' weights where monitors are
         averaged, otherwise by the number of its rows.
     block_size : int, optional
-        Rows that lie together and are read at once, from a disk: shuffling puts blocks of so many rows in order, and
-        mixes neighbours in this order. By default whole chunks of about 1 MiB where an array is one of h5py or zarr;
-        otherwise rows are read alone, in any order.
+        Neighbouring rows that are read at once from a disk: shuffling puts blocks of `block_size` rows in a new order,
+        and mixes the rows of neighbours in this order. By default whole chunks of about 1 MiB, if an array is one of
+        h5py or zarr; otherwise rows are read one by one, in any order.
     shuffle_buffer : int, optional
         Blocks whose rows are mixed with each other; these and one more of each array are in memory. Default 8.
     prefetch : int, optional
-        Batches that are read ahead in a thread, while a batch is used. 0: none are. It pays where reading takes long
-        and leaves Python's lock to others: with 2 ms of use a batch, batches of 256 KiB from compressed zarr chunks
+        Batches to read ahead in a thread, while a batch is used. 0: none. It pays where reading takes long and releases
+        the lock of the interpreter: with 2 ms of use a batch, batches of 256 KiB from compressed zarr chunks
         took 3.4 ms each in turn, 2.3 ms with 4 read ahead. It costs 20 microseconds a batch, so it slows data in
-        memory down. What a callable or iterable does must bear to be done in another thread. Default 0.
+        memory down. A callable or iterable is called in that thread. Default 0.
     retries : int, optional
         How often to read a batch again if reading it raises OSError: after 0.1 s, 0.2 s, 0.4 s ..., each logged as a
         warning. A generator that raised has ended, and is not read again. Default 0.
@@ -79,9 +79,9 @@ class Dataset:
     Attributes
     ----------
     shared : tuple of SharedVariable
-        The shared variables that the data stands in.
+        The shared variables that hold the data.
     rng : numpy.random.Generator
-        What shuffles.
+        The generator that shuffles.
 
     Raises
     ------
@@ -90,19 +90,19 @@ class Dataset:
     ValueError
         If arrays are empty or of different length, an iterator can be used only once, a size or weight is out of range.
     OSError, RuntimeError
-        From batches, where there is ``prefetch`` or ``retries``: for an error of the reader, which is the cause. The
-        message has the place of the batch in its pass. Without them the error itself passes through.
+        From batches, with ``prefetch`` or ``retries``: if the reader raises an error, which is the cause. The message
+        has the number of the batch in its pass. Without these two the error of the reader is raised itself.
 
     Notes
     -----
-    Data in memory is used as it stands where it has the dtype and layout that the loss takes, and is otherwise
-    converted once. Memory maps, frames, sparse matrices for a dense input and batches that are made as they are asked
-    for are converted batch by batch. Arrays of h5py and zarr and Parquet files are read by blocks of rows, never whole.
+    Data in memory is used without a copy if it has the dtype and layout that the loss takes, and is otherwise converted
+    once. Memory maps, frames, sparse matrices for a dense input and batches of callables and iterables are converted
+    batch by batch. Arrays of h5py and zarr and Parquet files are read by blocks of rows, never whole.
 
-    Training can be resumed exactly where the data are arrays, frames or files, and where a callable or iterable has
-    ``state_dict()`` and ``load_state_dict()``, as the stateful loader of torchdata has. What these tell must be
-    numbers, strings, arrays, lists and dicts with strings as keys; evaluation takes the batches that came at first. For
-    others a resumed run begins the epoch anew, and a warning says so.
+    Training can be resumed exactly if the data are arrays, frames or files, or if a callable or iterable has
+    ``state_dict()`` and ``load_state_dict()``, as the stateful loader of torchdata has. Their state must consist of
+    numbers, strings, arrays, lists and dicts with strings as keys; evaluation takes the batches that came at first.
+    With other data a resumed run begins the epoch anew, and a warning says so.
 
     Examples
     --------
@@ -118,7 +118,7 @@ class Dataset:
 
     def __init__(
         self,
-        inputs: Any,
+        inputs: object,
         name: str | None = None,
         batch_size: int = 32,
         iteration_size: int | None = None,
@@ -127,7 +127,7 @@ class Dataset:
         *,
         shuffle: Literal["rows", "batches", False] = "rows",
         drop_last: bool = False,
-        weights: Any = None,
+        weights: object = None,
         block_size: int | None = None,
         shuffle_buffer: int = 8,
         prefetch: int = 0,
@@ -152,7 +152,7 @@ class Dataset:
     @classmethod
     def from_batches(
         cls,
-        batches: Iterable[Any],
+        batches: Iterable[object],
         name: str | None = None,
         iteration_size: int | None = None,
         axis: int = 0,
@@ -184,7 +184,7 @@ class Dataset:
         return cls(listed, name, 0, iteration_size, axis, rng, shuffle=shuffle)
 
     @classmethod
-    def from_parquet(cls, paths: Any, columns: Any = None, name: str | None = None, **settings: Any) -> Dataset:
+    def from_parquet(cls, paths: object, columns: object = None, name: str | None = None, **settings: Any) -> Dataset:
         """A Dataset of columns of Parquet files, read by row groups.
 
         Shuffling puts the row groups of all files in order, and mixes ``shuffle_buffer`` of them that are neighbours in
@@ -206,7 +206,7 @@ class Dataset:
         TypeError
             If a column holds no numbers, or not the same type in each file.
         ValueError
-            If a file has not the columns, or, here or when it is read, a column has nulls.
+            If a file lacks a column, or a column has nulls; the latter also when it is read.
 
         Examples
         --------
@@ -222,7 +222,7 @@ class Dataset:
         Raises
         ------
         TypeError
-            If only the end of the data tells.
+            If only the end of the data shows it.
         """
         length = self._source.length
         if length is None:
@@ -234,7 +234,7 @@ class Dataset:
         return (own(arrays) for arrays, _ in self._source.feed(self, [], None).train())
 
     def bind(self, inputs: Sequence[Variable]) -> Feed:
-        """Meet the inputs of a loss: check that the data fits them, and convert what is in memory.
+        """Connect the data to the inputs of a loss: check that it fits, and convert arrays in memory.
 
         Parameters
         ----------
@@ -244,19 +244,18 @@ class Dataset:
         Returns
         -------
         Feed
-            Batches for a function compiled with its ``inputs`` and ``givens``; in place of float16, which not every
-            backend compiles, these are float32. All feeds of a Dataset share one
-            position and generator for training.
+            Batches for a function compiled with its ``inputs`` and ``givens``; these are float32 in place of float16,
+            which not every backend compiles. All feeds of a Dataset share one position and one generator for training.
 
         Raises
         ------
         TypeError
             If a dtype would lose information (text, complex or floating-point numbers for an integer input ...), or
-            what yields batches yields something else.
+            the source of batches yields something else.
         ValueError
             If the number of arrays, their dimensions or shapes do not fit, or values are out of the dtype's range.
         """
-        # rows of shared variables are taken inside the function, in the dtype that they have
+        # the compiled function takes rows of shared variables itself, in their own dtype
         fed = list(inputs) if self.shared else [in_single(variable) for variable in inputs]
         slots = [Slot(variable, position, self.name, self._told) for position, variable in enumerate(fed)]
         feed = self._source.feed(self, fed, slots)
@@ -264,8 +263,8 @@ class Dataset:
         return feed
 
 
-def row_weights(weights: Any) -> NDArray[np.float64]:
-    """Weights as a vector of finite, non-negative numbers, not all zero."""
+def row_weights(weights: object) -> NDArray[np.float64]:
+    """Return weights as a vector, checked: finite, not negative, not all zero."""
     try:
         vector = np.array(weights, dtype=np.float64)
     except (OverflowError, TypeError, ValueError):
@@ -277,8 +276,8 @@ def row_weights(weights: Any) -> NDArray[np.float64]:
     return vector
 
 
-def generator(rng: Any, name: str) -> tuple[np.random.Generator, str]:
-    """The generator that shuffles, and a note with the seed if that had to be drawn."""
+def generator(rng: object, name: str) -> tuple[np.random.Generator, str]:
+    """Return the generator that shuffles, and a line for the log if its seed was drawn here."""
     if isinstance(rng, np.random.Generator):
         return rng, ""
     if isinstance(rng, np.random.RandomState):

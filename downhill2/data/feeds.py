@@ -15,16 +15,16 @@ from pytensor.graph.basic import Variable
 from .cursor import Cursor
 from .readahead import Pause, ReadGuard, answers
 from .sources import Batch, Column, Read, Rows, first_nonfinite
-from .stretches import Index, Source, Stretch
+from .stretches import Index, Source, Stretch, Which
 
-Way = Literal["gather", "window"]  # of a Column
+Way = Literal["gather", "window"]  # a method of Column
 
 
 class Feed(abc.ABC):
-    """A Dataset met with the inputs of a loss: batches for compiled functions.
+    """A Dataset connected to the inputs of a loss: batches for compiled functions.
 
     Every array is C-contiguous, writable, aligned and of the input's dtype (a SciPy CSR matrix for a sparse input). A
-    batch is to be used before the next is asked for: its arrays are written again, or are views of the data.
+    batch must be used before the next one is taken: its arrays are written again, or are views of the data.
 
     Attributes
     ----------
@@ -33,13 +33,13 @@ class Feed(abc.ABC):
     inputs : list of Variable
         What a compiled function takes for each batch.
     givens : dict of Variable to Variable
-        What the function puts in place of inputs of the loss.
+        What the function has in place of inputs of the loss.
     length : int or None
-        Batches per epoch, None where only the data's end tells.
+        Batches per epoch, None if only the end of the data shows it.
     sources : tuple of Source or None
-        What batches are made from, one source for each input, if all of it is in memory: then :meth:`stretch` has many.
+        What batches are made from, one source for each input, if all data is in memory; :meth:`stretch` needs them.
     size : int
-        Rows per batch that these make, but for a short last one; 0 where there are no sources.
+        Rows per batch, except in a short last one; 0 if there are no sources.
     """
 
     sources: tuple[Source, ...] | None = None
@@ -59,12 +59,12 @@ class Feed(abc.ABC):
     def train(self) -> Generator[Batch]:
         """Batches of the next epoch with their weights, or of the rest of the epoch that was restored.
 
-        An epoch that is left before its end is over: the next goes on with the rows that it left.
+        An epoch that is left before its end is over: the next one goes on with the remaining rows.
         """
         return self._epoch(self.begin())
 
     def begin(self) -> int:
-        """Begin the next epoch, or take up the one that was restored; return how many of its batches are done."""
+        """Begin the next epoch, or continue the restored one; return how many of its batches are done."""
         cursor = self._cursor
         cursor.done, cursor.resume = cursor.resume, 0
         return cursor.done
@@ -79,33 +79,33 @@ class Feed(abc.ABC):
 
     @abc.abstractmethod
     def fault(self) -> str | None:
-        """Where the latest batch holds its first value that is not finite, None if all are finite."""
+        """Return where the first value of the latest batch is that is not finite; None if all are finite."""
 
     def rows(self) -> str:
-        """The rows of the latest batch in words; nothing where batches have no rows of stored data."""
+        """Return the rows of the latest batch in words; an empty text if batches are not rows of stored data."""
         return ""
 
     @property
     def seed(self) -> int | None:
-        """What the order of rows was seeded with, if that is known."""
+        """The seed of the order of rows, if it is known."""
         return self._cursor.seed
 
     def signature(self) -> dict[str, Any]:
-        """What tells this data, cut into batches like this, from other data; for JSON."""
+        """Return what distinguishes this data and its batches from other data; for JSON."""
         return {"batches": self._cursor.batches, "batches an epoch": self.length}
 
     @property
     def done(self) -> int:
-        """How many batches of the epoch that the next call of :meth:`train` takes up are done already."""
+        """How many batches are already done in the epoch that the next call of :meth:`train` continues."""
         return self._cursor.resume
 
     def state(self) -> dict[str, Any]:
-        """The position in the data, for JSON."""
+        """Return the position in the data, for JSON."""
         state = self._cursor.state()
         return state | {"done": 0} if state["done"] == self.length else state
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go to the position that :meth:`state` told: :meth:`train` then yields what was to come there.
+        """Go to the position that :meth:`state` returned: :meth:`train` then yields the batches after it.
 
         Raises
         ------
@@ -116,11 +116,11 @@ class Feed(abc.ABC):
 
     @abc.abstractmethod
     def _epoch(self, done: int) -> Generator[Batch]:
-        """Batches of an epoch of which some are done."""
+        """Yield the batches of an epoch after the first `done` ones."""
 
 
 class PassFeed(Feed):
-    """A feed that knows its batches: a pass has each once."""
+    """A feed whose batches are known beforehand: a pass has each of them once."""
 
     length: int
 
@@ -136,11 +136,11 @@ class PassFeed(Feed):
                 yield batch
 
     def stretch(self, most: int) -> Stretch:
-        """The batches of the present epoch that come next, at most so many: those of one length out of ``sources``."""
+        """Return at most `most` next batches of the present epoch, all of one length, out of ``sources``."""
         return self._joined(self._cursor.coming(min(most, self.length - self._cursor.done)))
 
     def move(self, stretch: Stretch, count: int) -> None:
-        """Move on by the first batches of a stretch; the last of these is then the latest."""
+        """Move on by the first `count` batches of a stretch; the last of them is then the latest batch."""
         if count:
             self._cursor.move(count)
             self._met(stretch, count - 1)
@@ -151,27 +151,27 @@ class PassFeed(Feed):
 
     @abc.abstractmethod
     def latest(self) -> tuple[Any, ...]:
-        """The arrays of the latest batch."""
+        """Return the arrays of the latest batch."""
 
     @abc.abstractmethod
     def _joined(self, places: Index) -> Stretch:
-        """Batches at these places of the present pass, up to the first of another length."""
+        """Return the batches at these positions of the pass, up to the first one of another length."""
 
     @abc.abstractmethod
     def _met(self, stretch: Stretch, batch: int) -> None:
         """Note which batch is the latest."""
 
     def _stretch(self, start: int, stop: int) -> Iterator[Batch]:
-        """Batches ``start`` to ``stop`` of the present pass."""
+        """Yield the batches ``start`` to ``stop`` of the present pass."""
         return self._numbered(self._cursor.numbers(start, stop), start)
 
     @abc.abstractmethod
     def _numbered(self, numbers: Iterable[int], position: int = 0) -> Iterator[Batch]:
-        """Batches of these numbers in stored order, the first of which is the ``position``-th of its pass."""
+        """Yield the batches with these numbers in stored order; the first one is number ``position`` of its pass."""
 
 
 class Readers(dict[int, list[Read]]):
-    """How columns are read, for each length of a batch: made when such a batch is met, as a reader may own a buffer."""
+    """The readers of columns for each length of a batch: made at the first such batch, as a reader may own a buffer."""
 
     def __init__(self, make: Callable[[int], list[Read]]) -> None:
         super().__init__()
@@ -183,10 +183,10 @@ class Readers(dict[int, list[Read]]):
 
 
 def once(read: Read) -> Read:
-    """Read a batch that holds all rows once and keep it: its buffer is as large as the data anyhow."""
+    """Return a reader of a batch of all rows that reads once and keeps the batch, which is as large as the data."""
     kept: list[Any] = []
 
-    def again(rows: Any) -> Any:
+    def again(rows: Which) -> Any:
         if not kept:
             kept.append(read(rows))
         return kept[0]
@@ -195,7 +195,7 @@ def once(read: Read) -> Read:
 
 
 class Transit(NamedTuple):
-    """How batches come from where the data is: ``prefetch`` ahead, and read up to ``retries`` times again."""
+    """How batches are read: ``prefetch`` of them ahead, each up to ``retries`` times again after an error."""
 
     owner: str
     prefetch: int = 0
@@ -205,7 +205,7 @@ class Transit(NamedTuple):
         return bool(self.prefetch or self.retries)
 
     def guard(self) -> ReadGuard:
-        """What reads a batch."""
+        """Return what reads a batch."""
         return ReadGuard(self.owner, self.retries)
 
 
@@ -219,15 +219,15 @@ class RowFeed(PassFeed):
     rows : sequence of Rows
         The data, for :meth:`fault`.
     labels : sequence of str
-        What a fault calls them.
+        Their names in a fault.
     columns : callable
-        Returns new columns: how the arrays of a batch are made. What one thread uses, no other may.
+        Returns new columns, which make the arrays of a batch. No two threads may share them.
     size : int
         Rows per batch.
     weights : array of shape (rows,), optional
         A batch weighs the sum of its rows' weights; by default, their number.
     transit : Transit
-        How batches come from where the data is.
+        How batches are read.
     """
 
     def __init__(
@@ -255,7 +255,7 @@ class RowFeed(PassFeed):
         self._latest: Any = slice(0, 0)
 
     def fault(self) -> str | None:
-        """Input and row of the first value in the latest batch that is not finite."""
+        """Return the input and the row of the first value in the latest batch that is not finite."""
         chosen = self._latest
         for label, rows in zip(self._labels, self._rows, strict=True):
             row = first_nonfinite(rows.read(chosen), rows.axis)
@@ -264,11 +264,11 @@ class RowFeed(PassFeed):
         return None
 
     def signature(self) -> dict[str, Any]:
-        """What tells this data, cut into batches like this, from other data; for JSON."""
+        """Return what distinguishes this data and its batches from other data; for JSON."""
         return super().signature() | {"rows": self._count, "rows a batch": self.size}
 
     def rows(self) -> str:
-        """The rows of the latest batch in words."""
+        """Return the rows of the latest batch in words."""
         chosen = self._latest
         if isinstance(chosen, slice):
             return f"rows {chosen.start} to {chosen.stop - 1}"
@@ -276,7 +276,7 @@ class RowFeed(PassFeed):
         return f"rows {first} and {more} more" if more > 0 else f"rows {first}"
 
     def latest(self) -> tuple[Any, ...]:
-        """The arrays of the latest batch."""
+        """Return the arrays of the latest batch."""
         chosen = self._latest
         if isinstance(chosen, slice):
             readers = self._readers["window"][chosen.stop - chosen.start]
@@ -289,7 +289,7 @@ class RowFeed(PassFeed):
         return self._at((order[places] if self._cursor.shuffled else places) * self.size)
 
     def _at(self, starts: Index, order: Index | None = None) -> Stretch:
-        """Batches that begin here, in stored order or in another order of the rows."""
+        """Return batches that begin at these places, in stored order or in another order of the rows."""
         lengths = np.minimum(self.size, self._count - starts)
         size = int(lengths[0])
         starts = starts[: np.logical_and.accumulate(lengths == size).sum()]
@@ -315,19 +315,19 @@ class RowFeed(PassFeed):
             weight = float(last - first if weights is None else weights[rows].sum())
             yield tuple([read(rows) for read in readers[last - first]]), weight
 
-    def _in_transit(self, way: Way, chosen: Iterable[Any], position: int) -> Iterator[Batch]:
-        """Batches of chosen rows, the first of which is the ``position``-th of its pass."""
+    def _in_transit(self, way: Way, chosen: Iterable[Which], position: int) -> Iterator[Batch]:
+        """Yield batches of chosen rows; the first one is number ``position`` of its pass."""
         guard, ahead, weights = self._transit.guard(), self._transit.prefetch, self._weights
 
-        def fetched(request: tuple[int, Readers, Any], pause: Pause) -> tuple[Any, Batch]:
+        def fetched(request: tuple[int, Readers, Which], pause: Pause) -> tuple[Any, Batch]:
             number, readers, rows = request
-            length = rows.stop - rows.start if way == "window" else len(rows)
+            length = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
             arrays = guard(lambda: tuple([read(rows) for read in readers[length]]), number, pause)
             return rows, (arrays, float(length if weights is None else weights[rows].sum()))
 
         if ahead:
             columns = self._columns()
-            ring = [self._made(columns)[way] for _ in range(ahead + 1)]  # one is in use while the others are filled
+            ring = [self._made(columns)[way] for _ in range(ahead + 1)]  # one set is in use while the others are filled
         else:
             ring = [self._readers[way]]
         requests = zip(itertools.count(position), itertools.cycle(ring), chosen)

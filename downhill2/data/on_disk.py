@@ -1,4 +1,4 @@
-"""Arrays that stand in files and are read block by block: HDF5, zarr, Parquet."""
+"""Arrays in files that are read block by block: HDF5, zarr, Parquet."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import abc
 import importlib
 import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -14,23 +15,23 @@ from numpy.typing import NDArray
 
 from .. import checks
 from .sources import Column, Converted, Read, Rows, Slot, is_of
-from .stretches import Index
+from .stretches import Index, Which
 
-BLOCK_BYTES = 2**20  # about as much is read at once where a block has no natural length
+BLOCK_BYTES = 2**20  # bytes to read at once, roughly, where a block has no natural length
 
 
-def is_chunked(values: Any) -> bool:
+def is_chunked(values: object) -> bool:
     """Whether values are a dataset of h5py or an array of zarr."""
     return is_of(values, "h5py", "zarr") and hasattr(values, "chunks") and hasattr(values, "shape")
 
 
 class BlockRows(Rows, abc.ABC):
-    """One array of a Dataset, of which whole blocks of rows are read.
+    """One array of a Dataset that is read in whole blocks of rows.
 
     Attributes
     ----------
     dtype : numpy.dtype
-        What a block holds.
+        The dtype of a block.
     edges : array of shape (blocks + 1,)
         Where blocks begin, and the number of rows.
     kept : int
@@ -43,38 +44,38 @@ class BlockRows(Rows, abc.ABC):
 
     @abc.abstractmethod
     def block(self, number: int) -> NDArray[Any]:
-        """Values of a block, read anew."""
+        """Read a block and return its values."""
 
-    def read(self, rows: Any) -> NDArray[Any]:
-        """Values of some rows, as stored."""
+    def read(self, rows: Which) -> NDArray[Any]:
+        """Return the values of some rows, as stored."""
         return Blocks(self)(rows)
 
     def reader(self) -> Read:
-        """From rows to their values, keeping blocks; for one thread."""
+        """Return a reader of rows that keeps blocks; for one thread."""
         return Blocks(self)
 
     def column(self, slot: Slot) -> Column:
-        """Rows that are read and converted batch by batch; a wrong dtype shows before anything is read."""
+        """Return rows that are read and converted batch by batch; check the dtype before anything is read."""
         slot.admit(np.empty(0, self.dtype), slot.owner)
         return Converted(self.reader(), slot.convert, slot.owner)
 
 
 class Blocks:
-    """Reads rows by way of blocks, the latest of which it keeps."""
+    """Reads rows out of blocks, and keeps the latest blocks."""
 
     def __init__(self, rows: BlockRows) -> None:
         self._rows = rows
-        self._kept: dict[int, NDArray[Any]] = {}  # the one used longest ago first
+        self._kept: dict[int, NDArray[Any]] = {}  # least recently used first
 
-    def __call__(self, rows: Any) -> NDArray[Any]:
-        """Values of these rows, as stored, in an array of their own."""
+    def __call__(self, rows: Which) -> NDArray[Any]:
+        """Return the values of these rows, as stored, in a new array."""
         numbers = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else np.asarray(rows)
         axis, edges = self._rows.axis, self._rows.edges
         shape = list(self._rows.shape)
         shape[axis] = len(numbers)
         values = np.empty(shape, self._rows.dtype)
         target, owners = np.moveaxis(values, axis, 0), np.searchsorted(edges, numbers, side="right") - 1
-        # Blocks at hand come first: to read another may push them out.
+        # Kept blocks first, because reading another block may remove them.
         for block in sorted(np.unique(owners).tolist(), key=lambda block: block not in self._kept):
             places = np.flatnonzero(owners == block)
             target[places] = np.moveaxis(self._block(block), axis, 0)[numbers[places] - edges[block]]
@@ -100,13 +101,13 @@ class ChunkedRows(BlockRows):
         self.row_bytes = max(1, self.dtype.itemsize * int(np.prod(self.shape)) // max(1, len(self)))
 
     def block(self, number: int) -> NDArray[Any]:
-        """Values of a block, read anew."""
+        """Read a block and return its values."""
         first, last = self.edges[number : number + 2].tolist()
         return np.asarray(self.values[(slice(None),) * self.axis + (slice(first, last),)])
 
 
 def block_edges(arrays: Sequence[Rows], size: int | None) -> Index | None:
-    """Where blocks of rows begin, and the number of rows; None where rows need not be read in blocks.
+    """Return where blocks of rows begin, and the number of rows; None if rows need not be read in blocks.
 
     Parameters
     ----------
@@ -135,13 +136,13 @@ class ParquetRows(BlockRows):
     ----------
     names : str or sequence of str
         Columns of a matrix, or the one that is a vector.
-    groups : sequence of (path, FileMetaData, int)
-        The row groups: where they stand, and their number there.
+    groups : sequence of (Path, FileMetaData, int)
+        The row groups: file, its metadata, and the number of the group in the file.
     schema : pyarrow.Schema
         Of each file.
     """
 
-    def __init__(self, names: str | Sequence[str], groups: Sequence[tuple[Any, Any, int]], schema: Any) -> None:
+    def __init__(self, names: str | Sequence[str], groups: Sequence[tuple[Path, Any, int]], schema: object) -> None:
         self.names = [names] if isinstance(names, str) else list(names)
         self.dtype = np.result_type(*(column_dtype(schema, name) for name in self.names))
         counts = [metadata.row_group(group).num_rows for _, metadata, group in groups]
@@ -152,9 +153,9 @@ class ParquetRows(BlockRows):
             self._refuse_known_nulls(path, metadata.row_group(group))
 
     def block(self, number: int) -> NDArray[Any]:
-        """Values of a row group, read anew."""
+        """Read a row group and return its values."""
         path, metadata, group = self._groups[number]
-        # Opened for each group: a file that is open is not for several threads, and its metadata is at hand.
+        # Open the file for each group: threads cannot share an open file, and its metadata is known already.
         with parquet().ParquetFile(path, metadata=metadata) as file:
             table = file.read_row_group(group, columns=list(dict.fromkeys(self.names)))
         values = np.empty((table.num_rows, *self.shape[1:]), self.dtype)
@@ -165,7 +166,7 @@ class ParquetRows(BlockRows):
             values.reshape(len(values), -1)[:, place] = column.to_numpy()
         return values
 
-    def _refuse_known_nulls(self, path: Any, group: Any) -> None:
+    def _refuse_known_nulls(self, path: Path, group: Any) -> None:
         for place in range(group.num_columns):
             column = group.column(place)
             known = column.path_in_schema in self.names and column.statistics
@@ -174,7 +175,7 @@ class ParquetRows(BlockRows):
 
 
 def parquet_rows(paths: Any, columns: Any) -> list[ParquetRows]:
-    """Rows of the inputs that :meth:`.Dataset.from_parquet` is asked for."""
+    """Return the rows of the inputs that :meth:`.Dataset.from_parquet` names."""
     several = isinstance(paths, Iterable) and not isinstance(paths, str | bytes | os.PathLike)
     listed = [checks.path("paths", one) for one in (paths if several else [paths])]
     if not listed:
@@ -195,7 +196,7 @@ def parquet_rows(paths: Any, columns: Any) -> list[ParquetRows]:
     return [ParquetRows(names, groups, schema) for names in inputs]
 
 
-def refuse_other_types(path: Any, found: Any, schema: Any, inputs: Iterable[str | Sequence[str]]) -> None:
+def refuse_other_types(path: Path, found: Any, schema: Any, inputs: Iterable[str | Sequence[str]]) -> None:
     """Raise unless a file has the columns of the inputs, and of the same type as the first file."""
     for name in (name for names in inputs for name in ([names] if isinstance(names, str) else names)):
         if name not in found.names:
@@ -208,7 +209,7 @@ def refuse_other_types(path: Any, found: Any, schema: Any, inputs: Iterable[str 
 
 
 def column_dtype(schema: Any, name: str) -> np.dtype[Any]:
-    """The dtype of a column of numbers."""
+    """Return the dtype of a column; raise TypeError if it holds no numbers."""
     kind = schema.field(name).type
     try:
         dtype: np.dtype[Any] = np.dtype(kind.to_pandas_dtype())
@@ -219,8 +220,8 @@ def column_dtype(schema: Any, name: str) -> np.dtype[Any]:
     return dtype
 
 
-def null_error(path: Any, name: str, count: int) -> ValueError:
-    """What is raised for a column with nulls."""
+def null_error(path: Path, name: str, count: int) -> ValueError:
+    """Return the error for a column with nulls."""
     return ValueError(
         f"column {name!r} of {os.fspath(path)} must have no nulls, got {count} in a row group; "
         "fill them, or drop their rows"
@@ -228,7 +229,7 @@ def null_error(path: Any, name: str, count: int) -> ValueError:
 
 
 def parquet() -> ModuleType:
-    """The module of pyarrow that reads Parquet files."""
+    """Return the module of pyarrow that reads Parquet files."""
     try:
         return importlib.import_module("pyarrow.parquet")
     except ImportError as error:

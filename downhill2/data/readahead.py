@@ -1,4 +1,4 @@
-"""Reading in flight: what fails is read again, and batches are read ahead in a thread."""
+"""Reading batches: again after an error, and ahead in a thread."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ EXIT_WAIT = 1.0  # seconds that the exit of the interpreter waits for a read
 
 
 class ReadGuard:
-    """Reads batches of ``owner``: tries ``retries`` times more after an OSError, and tells which batch failed."""
+    """Reads batches of ``owner``: tries ``retries`` times more after an OSError, and names the batch that failed."""
 
     def __init__(self, owner: str, retries: int) -> None:
         self.owner, self.retries = owner, retries
 
     def __call__(self, read: Callable[[], T], number: int, pause: Pause = time.sleep) -> T:
-        """What ``read`` returns, which is batch ``number`` of a pass.
+        """Return what ``read`` returns: batch ``number`` of a pass.
 
         Raises
         ------
@@ -49,7 +49,7 @@ class ReadGuard:
             except StopIteration:
                 if failed is None:
                     raise
-                # A generator that raised is dead, which looks as if the data had come to its end.
+                # A generator that raised has ended: its StopIteration does not mean the end of the data.
                 raise OSError(f"{where} could not be read, and the iterator cannot go on: {failed}") from failed
             except OSError as error:
                 if attempt == self.retries:
@@ -63,14 +63,13 @@ class ReadGuard:
 
 
 class Halted(Exception):
-    """The thread is to end while it waits to try again."""
+    """Raised in the thread to end it while it waits to try again."""
 
 
 class Line:
-    """What goes between a thread that reads and the thread that it reads for.
+    """The queues between a thread that reads and the thread that uses what it read.
 
-    The queues are simple ones because what ends a reader may run at any point, also inside of their methods: garbage
-    is collected then.
+    They are of SimpleQueue, because the garbage collector may end a reader at any point, also inside their methods.
     """
 
     def __init__(self) -> None:
@@ -79,7 +78,7 @@ class Line:
         self._halt: SimpleQueue[None] = SimpleQueue()
 
     def serve(self, read: Callable[[Any, Pause], Any]) -> None:
-        """Answer what is asked until a read fails, the data ends or :meth:`end` is called."""
+        """Answer requests until a read fails, the data ends or :meth:`end` is called."""
         error: BaseException | None = None
         while error is None:
             request, value = self.asked.get(), None
@@ -94,10 +93,10 @@ class Line:
             self.answered.put((value, error))
 
     def end(self, thread: threading.Thread, wait: float | None) -> None:
-        """End the thread that serves, and wait so many seconds, or as long as it takes, for the read it is at."""
+        """End the thread; wait `wait` seconds for its present read, or, if None, until that ends."""
         self._halt.put(None)
         self.asked.put(None)
-        if thread is not threading.current_thread():  # whose garbage may have been collected in the thread
+        if thread is not threading.current_thread():  # the garbage collector may call this in the thread itself
             thread.join(wait)
 
     def _pause(self, seconds: float) -> None:
@@ -109,16 +108,16 @@ class Line:
 
 
 class ReadAhead(Iterator[T], Generic[R, T]):
-    """Answers to requests, in their order, read in a thread of its own.
+    """Reads the answers to requests in a thread, and yields them in the order of the requests.
 
     Parameters
     ----------
     read : callable
-        From a request, and a function to wait with, to the answer. StopIteration ends the iteration.
+        Takes a request and a function that waits; returns the answer. StopIteration ends the iteration.
     requests : iterable
-        Consumed in the thread that iterates, ``depth`` requests ahead of what it got.
+        Consumed in the thread that iterates, ``depth`` requests ahead of the answers it has taken.
     depth : int
-        How many answers are read ahead. Beside the latest answer so many may be in use.
+        How many answers are read ahead; these exist beside the latest answer.
 
     Notes
     -----
@@ -131,14 +130,14 @@ class ReadAhead(Iterator[T], Generic[R, T]):
         self._line = line = Line()
         self._ready: deque[Outcome] = deque()
         self._open = 0  # requests without an answer
-        self._over = False  # whether the thread answered its last
+        self._over = False  # whether the thread has ended
         self._thread = threading.Thread(target=line.serve, args=(read,), name="downhill2 read-ahead", daemon=True)
         self._thread.start()
-        # Neither the thread nor this holds the iterator, so that it is collected when nobody iterates any more.
+        # Neither the thread nor this finalizer refers to self, so self is collected when nobody iterates any more.
         self._finalizer = weakref.finalize(self, line.end, self._thread, EXIT_WAIT)
 
     def __next__(self) -> T:
-        """The next answer; raises what the read raised."""
+        """Return the next answer; raise what the read raised."""
         self._ask()
         if not self._ready and not self._open:
             self.close()
@@ -151,12 +150,12 @@ class ReadAhead(Iterator[T], Generic[R, T]):
         return answer
 
     def settle(self) -> None:
-        """Wait until all that was asked for is read, so that the source stands still."""
+        """Wait until every request is answered, so that the source is not read any more."""
         while self._open and self._thread is not threading.current_thread():  # see Line.end
             self._ready.append(self._answer())
 
     def close(self) -> list[Outcome]:
-        """End the thread; returns what was read ahead and is not used."""
+        """End the thread; return what was read ahead and not used."""
         if self._finalizer.detach():
             self._line.end(self._thread, None)
         while self._open and not self._line.answered.empty():
@@ -182,12 +181,12 @@ class ReadAhead(Iterator[T], Generic[R, T]):
 
 
 def answers(read: Callable[[R, Pause], T], requests: Iterable[R], depth: int) -> ReadAhead[R, T] | Generator[T]:
-    """Answers to requests, in their order: ``depth`` read ahead, or each read when it is asked for."""
+    """Yield the answers to requests in their order: ``depth`` read ahead, or, if 0, each when it is needed."""
     return ReadAhead(read, requests, depth) if depth else in_turn(read, requests)
 
 
 def in_turn(read: Callable[[R, Pause], T], requests: Iterable[R]) -> Generator[T]:
-    """Answers to requests, in their order, each read when it is asked for."""
+    """Yield the answers to requests in their order, each read when it is needed."""
     for request in requests:
         try:
             answer = read(request, time.sleep)

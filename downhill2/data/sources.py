@@ -1,4 +1,4 @@
-"""Arrays of any library on one side, what a symbolic input takes on the other, and the way between them."""
+"""Arrays of any library, converted to what a symbolic input takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pytensor.compile import SharedVariable
 from pytensor.graph.basic import Variable
 
-from .stretches import Index, Source
+from .stretches import Index, Source, Which
 
 log = logging.getLogger("downhill2")
 
@@ -23,43 +23,43 @@ Batch = tuple[tuple[Any, ...], float]  # arrays in the order of the inputs, and 
 
 ROWS = pt.lvector("rows")  # which rows a compiled function takes out of shared variables
 
-# The rows of a shared variable are one and the same expression for all who ask, so that compiled functions are found
-# again when the data is wrapped in another Dataset.
+# The rows of a shared variable are always the same expression, so that compiled functions are found again when the
+# variable is used in another Dataset.
 EXPRESSIONS: weakref.WeakValueDictionary[Any, Variable] = weakref.WeakValueDictionary()
 
 # A dtype may be cast to one of the same or a later rank; anything else would lose information.
 RANKS = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
 
 
-def is_array(values: Any) -> bool:
+def is_array(values: object) -> bool:
     """Whether values are an array, frame, series, tensor, sparse matrix, shared variable, or rows of one."""
     if isinstance(values, np.generic | Variable):
         return isinstance(values, SharedVariable)
     return hasattr(type(values), "__array__") or is_sparse(values) or isinstance(values, Rows)
 
 
-def is_number(values: Any) -> bool:
+def is_number(values: object) -> bool:
     """Whether values are one number, as a batch may hold for a scalar input."""
     return isinstance(values, numbers.Number | np.generic)
 
 
-def is_sparse(values: Any) -> bool:
+def is_sparse(values: object) -> bool:
     """Whether values are a scipy.sparse matrix or array."""
     return hasattr(type(values), "tocsr")
 
 
-def is_frame(values: Any) -> bool:
+def is_frame(values: object) -> bool:
     """Whether values are a frame or series of pandas or polars."""
     return hasattr(type(values), "iloc") or is_of(values, "polars")
 
 
-def is_of(values: Any, *packages: str) -> bool:
-    """Whether the type of values, or one that it extends, is of one of these packages, which are not imported."""
+def is_of(values: object, *packages: str) -> bool:
+    """Whether the type of values, or a base of it, is from one of these packages, which are not imported."""
     return any(kind.__module__.partition(".")[0] in packages for kind in type(values).__mro__)
 
 
 def as_array(values: Any) -> NDArray[Any]:
-    """Values as a NumPy array: the same memory where the library allows it.
+    """Return values as a NumPy array, in the same memory where the library allows it.
 
     Raises
     ------
@@ -79,13 +79,13 @@ def as_array(values: Any) -> NDArray[Any]:
     return np.asarray(values.to_numpy() if is_frame(values) else values)
 
 
-def as_stored(values: Any, where: str = "") -> Any:
-    """Values as they are stored: an array of their own dtype, or a sparse matrix."""
+def as_stored(values: object, where: str = "") -> Any:
+    """Return values as they are stored: an array of their own dtype, or a sparse matrix."""
     return values if is_sparse(values) else as_array(values)
 
 
 def first_nonfinite(values: Any, axis: int) -> int | None:
-    """Position along ``axis`` of the first value that is not finite, None if all are finite."""
+    """Return the position along ``axis`` of the first value that is not finite; None if all are finite."""
     if is_sparse(values):
         stored = values.tocoo()
         bad = (stored.row, stored.col)[axis % 2][~np.isfinite(stored.data)]
@@ -96,19 +96,19 @@ def first_nonfinite(values: Any, axis: int) -> int | None:
 
 
 def in_single(variable: Variable) -> Variable:
-    """A float32 input to take the values of a float16 one, always the same; any other input itself."""
+    """Return a float32 input in place of a float16 one, always the same; return any other input itself."""
     if getattr(variable.type, "dtype", None) != "float16":
         return variable
-    if not hasattr(variable.tag, "in_single"):  # or each feed would have functions of its own
+    if not hasattr(variable.tag, "in_single"):  # one for all feeds, so that they share compiled functions
         variable.tag.in_single = variable.type.clone(dtype="float32")(variable.name)
     return variable.tag.in_single
 
 
 class Slot:
-    """What one symbolic input takes: checks values and converts them, for a compiled function that checks nothing.
+    """One symbolic input: checks and converts its values, because the compiled function checks nothing.
 
     ``variable`` is the input, a tensor or a sparse matrix, called by its ``position`` if it has no name; ``owner``
-    names the Dataset in messages. Casts are logged once for each input that is not among those ``told`` of.
+    names the Dataset in messages. A cast is logged once for each input; ``told`` has the inputs whose cast was logged.
     """
 
     def __init__(self, variable: Variable, position: int, owner: str, told: set[str]) -> None:
@@ -124,7 +124,7 @@ class Slot:
         self.owner, self.told = owner, told
 
     def __call__(self, values: Any, where: str) -> Any:
-        """Values as the compiled function takes them; ``where`` begins the message of an error."""
+        """Return values as the compiled function takes them; ``where`` begins the message of an error."""
         self.check(np.shape(values) if is_number(values) else tuple(values.shape), where)
         return self.convert(values, where)
 
@@ -137,8 +137,8 @@ class Slot:
             wanted = ", ".join("?" if size is None else str(size) for size in self.shape)
             raise ValueError(f"{where}: batches of {self.label} must have shape ({wanted}), got {shape}")
 
-    def convert(self, values: Any, where: str) -> Any:
-        """Values in the input's dtype, C-contiguous, writable and aligned, or CSR; a copy only if need be."""
+    def convert(self, values: object, where: str) -> Any:
+        """Return values in the input's dtype, C-contiguous, writable and aligned, or CSR; copy only if needed."""
         if self.matrix is None:
             return self.dense(as_array(values), where)
         matrix = self.matrix(values if is_sparse(values) else self.dense(as_array(values), where))
@@ -170,7 +170,7 @@ class Slot:
             log.info("%s: %s is cast from %s to %s", self.owner, self.label, source, target)
 
     def dense(self, array: NDArray[Any], where: str) -> NDArray[Any]:
-        """An array in the input's dtype, C-contiguous, writable and aligned; a copy only if need be."""
+        """Return an array in the input's dtype, C-contiguous, writable and aligned; copy only if needed."""
         if array.dtype == self.dtype and array.flags.carray:
             return array
         self.admit(array, where)
@@ -187,19 +187,19 @@ class Column(Protocol):
 
     @property
     def source(self) -> Source | None:
-        """All rows, where they are in memory and need no conversion."""
+        """All rows, if they are in memory and need no conversion."""
 
     def gather(self, length: int) -> Read:
-        """From ``length`` row numbers to the values there."""
+        """Return a reader from ``length`` row numbers to their values."""
 
     def window(self, length: int) -> Read:
-        """From a slice of ``length`` rows to their values."""
+        """Return a reader from a slice of ``length`` rows to their values."""
 
 
 class Direct:
     """An array that has the input's layout: rows go into a buffer that every batch reuses, slices are views.
 
-    Slices of what is ``mapped``, not in memory, go into a buffer, too: then it is read where the batch is made.
+    Slices of a ``mapped`` array go into a buffer too, so that the file is read when the batch is made.
     """
 
     def __init__(self, array: NDArray[Any], axis: int, mapped: bool) -> None:
@@ -207,13 +207,13 @@ class Direct:
         self.source = None if mapped else Source(array, axis)
 
     def gather(self, length: int) -> Read:
-        """From ``length`` row numbers to the buffer that holds their values."""
+        """Return a reader from ``length`` row numbers to the buffer with their values."""
         take, axis, buffer = self.array.take, self.axis, self._buffer(length)
         # Other modes than "clip" gather into a second buffer first; the numbers come from a permutation.
         return lambda rows: take(rows, axis, buffer, "clip")
 
     def window(self, length: int) -> Read:
-        """From a slice of ``length`` rows to a view, or to a buffer where a view has not the layout."""
+        """Return a reader from a slice of ``length`` rows to a view, or to a buffer if a view lacks the layout."""
         array, before = self.array, (slice(None),) * self.axis
         if self.axis == 0 and array.flags.writeable and not self.mapped:
             return array.__getitem__
@@ -240,7 +240,7 @@ class Converted:
         self.read, self.convert, self.where = read, convert, where
 
     def gather(self, length: int) -> Read:
-        """From row numbers to converted values."""
+        """Return a reader from row numbers to converted values."""
         read, convert, where = self.read, self.convert, self.where
         return lambda rows: convert(read(rows), where)
 
@@ -255,11 +255,11 @@ class Numbers:
         self.source = Source(self.all, 0)
 
     def gather(self, length: int) -> Read:
-        """From row numbers to the same."""
+        """Return a reader that returns the row numbers."""
         return lambda rows: rows
 
     def window(self, length: int) -> Read:
-        """From a slice to its row numbers."""
+        """Return a reader from a slice to its row numbers."""
         return self.all.__getitem__
 
 
@@ -269,7 +269,6 @@ class Rows:
     Parameters
     ----------
     values : array of any library
-        What is read.
     axis : int
         The axis along which the rows lie; counted from the end if negative.
 
@@ -279,7 +278,7 @@ class Rows:
         If the array has no such axis, or only rows along axis 0.
     """
 
-    instead = ""  # the method that makes an array of what has its rows along axis 0 only
+    instead = ""  # the method that converts to an array, for kinds whose rows lie along axis 0 only
 
     def __init__(self, values: Any, axis: int) -> None:
         self.values = values
@@ -294,12 +293,12 @@ class Rows:
     def __len__(self) -> int:
         return int(self.shape[self.axis])
 
-    def read(self, rows: Any) -> Any:
-        """Values of some rows, as stored."""
+    def read(self, rows: Which) -> Any:
+        """Return the values of some rows, as stored."""
         return self.values[(slice(None),) * self.axis + (rows,)]
 
     def reader(self) -> Read:
-        """From rows, or a slice of them, to their values; for one thread, and may keep some of what it read."""
+        """Return a reader from rows, or a slice, to their values; for one thread, as it may keep what it read."""
         return self.read
 
     def admit(self, slot: Slot, length: int) -> None:
@@ -309,21 +308,21 @@ class Rows:
         slot.check(tuple(shape), slot.owner)
 
     def column(self, slot: Slot) -> Column:
-        """How the batches of an input are made from these rows."""
-        slot.convert(self.read(slice(0, 1)), slot.owner)  # a wrong dtype shows before anything is compiled
+        """Return how the batches of an input are made from these rows."""
+        slot.convert(self.read(slice(0, 1)), slot.owner)  # raises for a wrong dtype before anything is compiled
         return Converted(self.reader(), slot.convert, slot.owner)
 
 
 class ArrayRows(Rows):
     """Rows of a NumPy array, a memory map, or anything that converts to an array."""
 
-    def __init__(self, values: Any, axis: int) -> None:
+    def __init__(self, values: object, axis: int) -> None:
         super().__init__(as_array(values), axis)
         self.mapped = isinstance(values, np.memmap)
         self._converted: dict[np.dtype[Any], NDArray[Any]] = {}
 
     def column(self, slot: Slot) -> Column:
-        """Straight from the array where its layout is right, else from one copy of it, or by batch if not in memory."""
+        """Read the array itself if its layout is right, else one copy of it; convert batches if it is not in memory."""
         if slot.fits(self.values):
             return Direct(self.values, self.axis, self.mapped)
         if self.mapped or slot.matrix:
@@ -338,8 +337,8 @@ class FrameRows(Rows):
 
     instead = "to_numpy"
 
-    def read(self, rows: Any) -> NDArray[Any]:
-        """Values of some rows, in the dtype that holds all columns."""
+    def read(self, rows: Which) -> NDArray[Any]:
+        """Return the values of some rows, in the dtype that holds all columns."""
         frame = self.values
         return as_array(frame.iloc[rows] if hasattr(type(frame), "iloc") else frame[rows])
 
@@ -354,7 +353,7 @@ class SparseRows(Rows):
         self._converted: dict[np.dtype[Any], Any] = {}
 
     def column(self, slot: Slot) -> Column:
-        """Rows of a matrix that was converted once; for a dense input each batch is made dense."""
+        """Read rows of a matrix that is converted once; for a dense input convert each batch to a dense one."""
         if slot.dtype not in self._converted:
             self._converted[slot.dtype] = with_data(self.values, slot.dense(self.values.data, slot.owner))
         return Converted(self._converted[slot.dtype].__getitem__, slot.convert, slot.owner)
@@ -367,10 +366,10 @@ class SharedRows(Rows):
         if not hasattr(values.type, "shape") or hasattr(values.type, "format"):
             raise TypeError(f"shared variables must be dense tensors, got {values} of type {values.type}")
         super().__init__(values.get_value(borrow=True), axis)
-        self.values = self.shared = values  # not the array: the variable may be given another
+        self.values = self.shared = values  # not the array, as the variable may get another one
 
-    def read(self, rows: Any) -> NDArray[Any]:
-        """Values of some rows, as they are now."""
+    def read(self, rows: Which) -> NDArray[Any]:
+        """Return the present values of some rows."""
         return as_array(self.shared)[(slice(None),) * self.axis + (rows,)]
 
     def admit(self, slot: Slot, length: int) -> None:
@@ -381,7 +380,7 @@ class SharedRows(Rows):
         super().admit(slot, length)
 
     def expression(self, slot: Slot, some: bool) -> Variable:
-        """What stands for the input in the graph: some rows of the variable, at ``ROWS``, or all of them."""
+        """Return what replaces the input in the graph: some rows of the variable, at ``ROWS``, or all of them."""
         slot.admit(as_array(self.shared), slot.owner)
         if not some and slot.dtype == self.shared.dtype:
             return self.shared
@@ -394,7 +393,7 @@ class SharedRows(Rows):
 
 
 def with_data(matrix: Any, data: NDArray[Any]) -> Any:
-    """A compressed sparse matrix with other values, and with indices of 32 bits where they suffice."""
+    """Return a compressed sparse matrix with other values, and with indices of 32 bits where they suffice."""
     return type(matrix)((data, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
@@ -402,11 +401,11 @@ LISTS = "; a list of lists is read as batches: give each input as one array, np.
 
 
 def lists_hint(batch: Any) -> str:
-    """What to write, where what was read as a batch looks like the rows of one input in lists of Python."""
+    """Return a hint for an error if a batch looks like the rows of one input in lists of Python."""
     looks = batch and not any(map(is_array, batch))
     return LISTS if looks else ""
 
 
 def plural(count: int, word: str) -> str:
-    """A number of things, in words."""
+    """Return a number of things in words."""
     return f"{count} {word}" if count == 1 else f"{count} {word}s"

@@ -1,4 +1,4 @@
-"""Batches that come ready-made: listed, or made by a callable or an iterable as they are asked for."""
+"""Ready-made batches: in a list, or made one by one by a callable or an iterable."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import functools
 import itertools
 import logging
 import operator
-import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from pytensor.compile import SharedVariable
@@ -20,18 +19,17 @@ from pytensor.graph.basic import Variable
 from .cursor import Cursor
 from .feeds import Feed, PassFeed, Transit
 from .readahead import Outcome, Pause, ReadAhead, answers
-from .sources import Batch, Slot, as_array, as_stored, first_nonfinite, is_array, is_number, lists_hint, plural
+from .saved_state import Stateful, frozen, thawed
+from .sources import Batch, Slot, as_stored, first_nonfinite, is_array, is_number, lists_hint, plural
 from .stretches import Index, Stretch
 
 log = logging.getLogger("downhill2")
 
-Item = tuple[Any, Any]  # a batch, and where its source stands after it
-
-ARRAY = "array of downhill2"  # the key that marks an array among what JSON takes
+Item = tuple[Any, Any]  # a batch, and the state of its source after it
 
 
 class Reader:
-    """Reads batches that come ready-made.
+    """Reads ready-made batches.
 
     Parameters
     ----------
@@ -46,8 +44,8 @@ class Reader:
     def __init__(self, owner: str, slots: list[Slot] | None, axis: int) -> None:
         self.owner, self.slots, self.axis = owner, slots, axis
 
-    def __call__(self, batch: Any, number: int) -> Batch:
-        """Arrays and weight of a batch, the ``number``-th of its pass."""
+    def __call__(self, batch: object, number: int) -> Batch:
+        """Return the arrays and the weight of batch ``number`` of a pass."""
         where = f"{self.owner}: batch {number}"
         values = self._sequence(batch, where)
         for value in values:
@@ -60,7 +58,7 @@ class Reader:
         return arrays, self._weight(arrays, where)
 
     def fault(self, arrays: Sequence[Any]) -> str | None:
-        """Input and row of the first value that is not finite."""
+        """Return the input and the row of the first value that is not finite."""
         for slot, array in zip(self.slots or (), arrays, strict=True):
             if not array.ndim:
                 if not np.isfinite(array):
@@ -71,8 +69,8 @@ class Reader:
                 return f"{slot.label}, row {row} of the batch"
         return None
 
-    def _sequence(self, batch: Any, where: str) -> Sequence[Any]:
-        """The values of a batch; a single one need not stand in a sequence."""
+    def _sequence(self, batch: object, where: str) -> Sequence[Any]:
+        """Return the values of a batch; a single value may stand without a sequence."""
         if (is_array(batch) or is_number(batch)) and (self.slots is None or len(self.slots) == 1):
             return [batch]
         if isinstance(batch, list | tuple) and (self.slots is None or len(self.slots) == len(batch)):
@@ -98,10 +96,10 @@ class ListFeed(PassFeed):
     Parameters
     ----------
     batches : sequence of batches
-        As they were given.
+        As the caller has them.
     reader : Reader
     read : dict of int to Batch
-        What was read of them before for such inputs; goes on.
+        What was read of them for these inputs before; more is added.
     """
 
     def __init__(
@@ -111,7 +109,7 @@ class ListFeed(PassFeed):
         length: int,
         cursor: Cursor,
         *,
-        batches: Sequence[Any],
+        batches: Sequence[object],
         reader: Reader,
         read: dict[int, Batch],
     ) -> None:
@@ -121,25 +119,25 @@ class ListFeed(PassFeed):
                 if number not in read or not _is_of(read[number][0], batch):
                     read[number] = reader(batch, number)
             self._batches = [read[number] for number in range(len(batches))]
-        else:  # many, perhaps, and all alike
+        else:  # they have no arrays and are alike, perhaps many
             self._batches = [reader(batch, 0) for batch in batches[:1]] * len(batches)
         self._reader = reader
         self._latest: tuple[Any, ...] = ()
         self.sources = None if any(arrays for arrays, _ in self._batches) else ()
 
     def fault(self) -> str | None:
-        """Input and row of the first value in the latest batch that is not finite."""
+        """Return the input and the row of the first value in the latest batch that is not finite."""
         return self._reader.fault(self._latest) if self._latest else None
 
     def latest(self) -> tuple[Any, ...]:
-        """The arrays of the latest batch."""
+        """Return the arrays of the latest batch."""
         return self._latest
 
     def _joined(self, places: Index) -> Stretch:
         return Stretch((), 0, places, None, np.ones(len(places)))
 
     def _met(self, stretch: Stretch, batch: int) -> None:
-        """Batches without arrays are all alike."""
+        """Do nothing: batches without arrays are all alike."""
 
     def _stretch(self, start: int, stop: int) -> Iterator[Batch]:
         alike = self.sources == ()
@@ -152,63 +150,63 @@ class ListFeed(PassFeed):
             yield batch
 
 
-def _is_of(arrays: Sequence[Any], batch: Any) -> bool:
-    """Whether arrays are those of a batch, in the batch's own memory: what it holds now, they hold."""
+def _is_of(arrays: Sequence[object], batch: object) -> bool:
+    """Whether arrays are the objects of a batch itself, so that they hold what the batch holds now."""
     return isinstance(batch, list | tuple) and len(arrays) == len(batch) and all(map(operator.is_, arrays, batch))
 
 
 class Pass(Iterator[Item]):
-    """One run over a source, opened when the first batch is asked for: what fails to open is opened again."""
+    """One run over a source, opened for the first batch; if that fails, the next attempt opens it again."""
 
-    def __init__(self, make: Callable[[], Iterable[Any]], place: Callable[[], Any]) -> None:
+    def __init__(self, make: Callable[[], Iterable[object]], place: Callable[[], object]) -> None:
         self._make, self._place = make, place
         self._batches: Iterator[Any] | None = None
 
     def __next__(self) -> Item:
-        """The next batch, and where the source stands then."""
+        """Return the next batch, and the state of the source after it."""
         if self._batches is None:
             self._batches = iter(self._make())
         return next(self._batches), self._place()
 
 
 class Stream:
-    """Batches that are made as they are asked for, of which training takes one after the other.
+    """Batches that are made one by one, when training or evaluation takes them.
 
-    A source with ``state_dict()`` and ``load_state_dict()`` is put where training stands whenever training begins to
-    read, whoever read from it since: so a run that is resumed does what a run does that goes on. For evaluation it is
-    put where it stood at first.
+    A source with ``state_dict()`` and ``load_state_dict()`` goes to the position of training whenever training begins
+    to read, as others may have read since: so a resumed run reads the same batches. Evaluation begins at the position
+    that the source had at first.
 
     Parameters
     ----------
     make : callable
         Returns an iterable of the batches of a pass.
     source : object
-        What was given as data.
+        What the caller passed as data.
     transit : Transit
-        How batches come from there.
+        How batches are read from there.
 
     Attributes
     ----------
     place : object
-        Where a source with a state stands after the latest batch of training; None for others.
+        State of the source after the latest batch of training; None for a source without a state.
     """
 
-    def __init__(self, make: Callable[[], Iterable[Any]], source: Any, transit: Transit) -> None:
-        self._make, self._source, self._transit = make, source, transit
+    def __init__(self, make: Callable[[], Iterable[object]], source: object, transit: Transit) -> None:
+        self._make, self._source, self._transit = make, cast(Stateful, source), transit
         self.stateful = all(hasattr(type(source), name) for name in ("state_dict", "load_state_dict"))
         self.place: Any = None
         self._start: Any = None
         self._peeked: list[tuple[Item, Pass]] = []
         self._training: Iterator[Item] | None = None
         self._flight: ReadAhead[int, Item] | None = None
-        self._end: int | None = None  # of what the flight reads
+        self._end: int | None = None  # the number of the batch before which the flight ends
 
     def peek(self) -> Any:
-        """The first batch of the pass that the next evaluation, or training without a state, reads."""
+        """Return the first batch of the pass that the next evaluation, or training without a state, reads."""
         if not self._peeked:
             self.halt()
             if self.stateful:
-                self._training = None  # a source is at one place at a time
+                self._training = None  # a source has one position at a time
                 if self.place is None:
                     self.place = self._start = self._told()
                 self._put(self._start)
@@ -217,7 +215,7 @@ class Stream:
         return self._peeked[0][0][0]
 
     def batches(self, most: int | None) -> Iterator[Any]:
-        """At most so many batches from the start of the data; the position for training stays."""
+        """Yield at most `most` batches from the start of the data; the position of training stays."""
         self.halt()
         batches = self._open()
         requests: Iterable[int] = itertools.count() if most is None else range(most)
@@ -227,14 +225,14 @@ class Stream:
                 yield batch
 
     def advance(self, number: int, end: int | None) -> Any:
-        """The next batch of training, the ``number``-th of its pass; none is read ahead from the ``end``-th on.
+        """Return batch ``number`` of the pass for training; read ahead only batches before number ``end``.
 
         Raises
         ------
         StopIteration
             If the pass is over.
         """
-        if self._flight is not None and self._end != end:  # of an epoch that was left
+        if self._flight is not None and self._end != end:  # what flies is of an epoch that was left
             self.halt()
         if self._training is None:
             self._training = self._begun(number)
@@ -250,19 +248,19 @@ class Stream:
         return batch
 
     def halt(self) -> None:
-        """Let nothing be read ahead for training any more; what was is kept."""
+        """Stop reading ahead for training; keep what was read."""
         if self._flight is None:
             return
         if not self.stateful:
-            self._flight.settle()  # so that what a source yields next does not depend on time
+            self._flight.settle()  # so that the next batch of the source does not depend on time
         left, self._flight = self._flight.close(), None
         if self.stateful:
             self._training = None
         else:
             self._training = itertools.chain(replayed(left), self._training or ())
 
-    def rewind(self, place: Any = None) -> None:
-        """Let training begin a pass, from a place that the source told if it has a state."""
+    def rewind(self, place: object = None) -> None:
+        """Let training begin a pass; a source with a state begins it at `place`."""
         self.halt()
         self._training = None
         if place is not None:
@@ -271,7 +269,7 @@ class Stream:
     def _begun(self, number: int) -> Iterator[Item]:
         if not self.stateful:
             return self._open()
-        self._peeked.clear()  # the source does not go on from there
+        self._peeked.clear()  # the source moves, so they cannot be continued
         self._put(self.place)
         batches = self._pass()
         if number:
@@ -315,7 +313,7 @@ class Stream:
 
 
 def replayed(outcomes: Iterable[Outcome]) -> Iterator[Item]:
-    """What was read ahead, or the error that reading it raised."""
+    """Yield what was read ahead; raise the error that a read raised."""
     for item, error in outcomes:
         if error is not None:
             if not isinstance(error, StopIteration):
@@ -324,48 +322,18 @@ def replayed(outcomes: Iterable[Outcome]) -> Iterator[Item]:
         yield item
 
 
-def own(batch: Any) -> Any:
-    """A batch in arrays of its own."""
+def own(batch: object) -> Any:
+    """Return a batch in new arrays."""
     if isinstance(batch, list | tuple):
         return [own(value) for value in batch]
     return as_stored(batch).copy() if is_array(batch) and not isinstance(batch, SharedVariable) else batch
 
 
-def frozen(state: Any, where: str) -> Any:
-    """What a source told of its state, as JSON takes it; an array or tensor becomes a list."""
-    if isinstance(state, dict) and all(isinstance(key, str) for key in state):
-        return {key: frozen(value, f"{where}[{key!r}]") for key, value in state.items()}
-    if isinstance(state, list | tuple):
-        return [frozen(value, f"{where}[{place}]") for place, value in enumerate(state)]
-    if state is None or isinstance(state, bool | int | float | str):
-        return state
-    if is_array(state) or isinstance(state, np.generic):
-        array = as_array(state)
-        if array.dtype.kind in "biuf":
-            kind = "tensor" if hasattr(type(state), "detach") else "array"
-            return {ARRAY: [kind, array.dtype.str, array.shape, array.ravel().tolist()]}
-    raise TypeError(f"{where} must hold numbers, strings, lists, arrays and dicts with strings as keys, got {state!r}")
-
-
-def thawed(state: Any) -> Any:
-    """The inverse of :func:`frozen`."""
-    if isinstance(state, list):
-        return [thawed(value) for value in state]
-    if not isinstance(state, dict):
-        return state
-    if ARRAY not in state:
-        return {key: thawed(value) for key, value in state.items()}
-    kind, dtype, shape, values = state[ARRAY]
-    array = np.array(values, dtype).reshape(shape)
-    # What told a tensor has torch loaded, and so has what is to take it.
-    return sys.modules["torch"].from_numpy(array) if kind == "tensor" else array
-
-
 class StreamFeed(Feed):
     """Batches of a callable, generator function or iterable.
 
-    ``limit`` is the number of batches after which an epoch ends; None: it ends with the pass. ``replays`` tells whether
-    a pass has the same batches each time; what a callable returns is new each time.
+    ``limit`` is the number of batches after which an epoch ends; None: it ends with the pass. ``replays`` says whether
+    each pass has the same batches; a callable returns new ones each time.
     """
 
     def __init__(
@@ -383,24 +351,24 @@ class StreamFeed(Feed):
         super().__init__(name, inputs, {}, length, cursor)
         self._limit, self._replays, self._stream, self._reader = limit, replays, stream, reader
         self._latest: Sequence[Any] = ()
-        reader(stream.peek(), 0)  # a wrong batch shows before anything is compiled
+        reader(stream.peek(), 0)  # raises for a wrong batch before anything is compiled
 
     def stored(self) -> Iterator[Batch]:
-        """Batches of one epoch from the start of the data; the position for training stays."""
+        """Yield the batches of one epoch from the start of the data; the position of training stays."""
         for number, batch in enumerate(self._stream.batches(self._limit)):
             yield self._read(batch, number)
 
     def fault(self) -> str | None:
-        """Input and row of the first value in the latest batch that is not finite."""
+        """Return the input and the row of the first value in the latest batch that is not finite."""
         return self._reader.fault(self._latest) if self._latest else None
 
     def state(self) -> dict[str, Any]:
-        """The position in the data, for JSON."""
+        """Return the position in the data, for JSON."""
         state, stream = super().state(), self._stream
         return state | {"source": frozen(stream.place, f"{self.name}: state_dict()") if stream.stateful else None}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go to the position that :meth:`state` told, or begin the epoch anew if the source has no state.
+        """Go to the position that :meth:`state` returned, or begin the epoch anew if the source has no state.
 
         Raises
         ------
@@ -444,7 +412,7 @@ class StreamFeed(Feed):
         finally:
             stream.halt()
 
-    def _read(self, batch: Any, number: int) -> Batch:
+    def _read(self, batch: object, number: int) -> Batch:
         read = self._reader(batch, number)
         self._latest = read[0]
         return read

@@ -1,14 +1,15 @@
-"""Batches that come one after the other out of arrays in memory: what many updates in one call are made from."""
+"""Successive batches out of arrays in memory, for many updates in one call."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Index = NDArray[np.int64]
+Which: TypeAlias = slice | Index  # rows: neighbours, or by their numbers
 
 
 class Source(NamedTuple):
@@ -25,14 +26,14 @@ class Source(NamedTuple):
     axis: int
 
     def batch(self, size: int) -> tuple[int, ...]:
-        """Return the shape of a batch of so many rows."""
+        """Return the shape of a batch of `size` rows."""
         shape = self.array.shape
         return (*shape[: self.axis], size, *shape[self.axis + 1 :])
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Batches of one length that come next.
+    """The next batches of a feed, all of one length.
 
     Attributes
     ----------
@@ -41,7 +42,7 @@ class Stretch:
     size : int
         Rows per batch; 0 where there are no sources.
     starts : array of shape (batches,)
-        Where each batch begins: its first row or, where there is an order, the place of its first row there.
+        Where each batch begins: its first row or, if there is an order, the position of its first row in it.
     order : array of row numbers, optional
         None: the rows of a batch are neighbours in the sources.
     weights : array of shape (batches,)
@@ -58,12 +59,12 @@ class Stretch:
         return len(self.starts)
 
     def rows(self, batch: int) -> slice | Index:
-        """Return which rows a batch of the stretch has."""
+        """Return the rows of a batch of the stretch."""
         place = slice(int(self.starts[batch]), int(self.starts[batch]) + self.size)
         return place if self.order is None else self.order[place]
 
     def weighted(self, weights: NDArray[np.float64]) -> Stretch:
-        """Return the same batches, each with the sum of its rows' weights, as ``weights[rows].sum()`` rounds it."""
+        """Return the same batches, each with the weight ``weights[rows].sum()``, also to the last bit."""
         places = self.starts[:, None] + np.arange(self.size)
         rows = places if self.order is None else self.order[places]
         return replace(self, weights=weights[rows].sum(axis=1))

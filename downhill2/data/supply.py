@@ -1,4 +1,4 @@
-"""What a Dataset was given, recognised by its kind, and how its batches are made."""
+"""The kinds of data that a Dataset takes, and how batches are made of each."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ from .streams import ListFeed, Reader, Stream, StreamFeed
 
 log = logging.getLogger("downhill2")
 
-MOST = 10**8  # batches per epoch where there is no data: their list, and its order, lie in memory
+MOST = 10**8  # batches per epoch without data: their list and its order are in memory
 CALLS = 100  # batches per epoch of a callable without a length
 
 
 class Wishes(Protocol):
-    """What is asked of batches: a `Dataset`, as the sources of its batches see it."""
+    """The options of a `Dataset`, as the sources of its batches see them."""
 
     name: str
     batch_size: int
@@ -62,9 +62,9 @@ class Wishes(Protocol):
 
 
 class Table:
-    """Arrays with rows in common, as the source of a Dataset's batches."""
+    """Arrays with the same number of rows, as the source of a Dataset's batches."""
 
-    def __init__(self, arrays: Sequence[Any], data: Wishes) -> None:
+    def __init__(self, arrays: Sequence[object], data: Wishes) -> None:
         self.shared = tuple(array for array in arrays if isinstance(array, SharedVariable))
         if self.shared and len(self.shared) < len(arrays):
             kinds = [type(array).__name__ for array in arrays]
@@ -82,12 +82,12 @@ class Table:
         self.order = self._order(data)
 
     def _order(self, data: Wishes) -> Order | None:
-        """The order in which rows or batches come, if it is random; makes blocks known to what is read in blocks."""
+        """Return the order of rows or batches if it is random; set the blocks of arrays that are read in blocks."""
         edges = block_edges(self.rows, data.block_size)
         shuffle = data.shuffle if self.size < self.count else False
         for rows in self.rows:
             if isinstance(rows, BlockRows) and edges is not None:
-                # One more than are mixed, as a batch may lie where one goes out and another comes in.
+                # One more than are mixed, as a batch may have rows of the block that leaves and of the one that enters.
                 rows.edges, rows.kept = edges, data.shuffle_buffer + 1 if shuffle else 1
         if not shuffle:
             return None
@@ -106,7 +106,7 @@ class Table:
         return lengths[0]
 
     def feed(self, data: Wishes, inputs: Sequence[Variable], slots: list[Slot] | None) -> Feed:
-        """Batches for the inputs; values as stored where there are no slots."""
+        """Return batches for the inputs; without slots, values as they are stored."""
         givens: dict[Variable, Variable] = {}
         columns = functools.partial(self._columns, data, slots)
         if slots is not None:
@@ -147,7 +147,7 @@ class Table:
             rows.admit(slot, length)
 
     def _inside(self, inputs: Sequence[Variable], slots: list[Slot]) -> tuple[list[Variable], dict[Variable, Variable]]:
-        """Inputs and givens where the compiled function takes the rows, or takes them all unasked."""
+        """Return inputs and givens for shared variables, whose rows the compiled function takes itself."""
         some = self.size < self.count
         givens = {
             variable: rows.expression(slot, some)
@@ -162,13 +162,13 @@ class BatchList:
 
     shared: tuple[SharedVariable, ...] = ()
 
-    def __init__(self, batches: Sequence[Sequence[Any]], data: Wishes) -> None:
+    def __init__(self, batches: Sequence[Sequence[object]], data: Wishes) -> None:
         refuse_weights(data)
         if data.iteration_size and not any(batches):
             if data.iteration_size > MOST:
                 sizes = "iteration_size, train_batches and valid_batches"
                 raise ValueError(f"{sizes} must be at most {MOST} where there is no data, got {data.iteration_size}")
-            # Without data all batches are alike, so evaluation, too, has as many as it was asked for.
+            # Without data all batches are alike, so an evaluation has iteration_size of them too.
             batches = [()] * data.iteration_size
         if _one_memory(batches):
             log.warning(
@@ -181,10 +181,10 @@ class BatchList:
         self.batches = len(batches)
         self.length = data.iteration_size or self.batches
         self.order = Order(self.batches) if data.shuffle and self.batches > 1 else None
-        self._read: tuple[list[Variable], dict[int, Batch]] = [], {}  # for the inputs of the latest feed
+        self._read: tuple[list[Variable], dict[int, Batch]] = [], {}  # what was read for the inputs of the latest feed
 
     def feed(self, data: Wishes, inputs: Sequence[Variable], slots: list[Slot] | None) -> Feed:
-        """Batches for the inputs; values as stored where there are no slots."""
+        """Return batches for the inputs; without slots, values as they are stored."""
         reader = Reader(data.name, slots, data.axis)
         if slots is not None and self._read[0] != list(inputs):
             self._read = list(inputs), {}
@@ -192,24 +192,24 @@ class BatchList:
         return ListFeed(data.name, inputs, self.length, data._cursor, batches=self._listed, reader=reader, read=known)
 
 
-def _one_memory(batches: Sequence[Sequence[Any]]) -> bool:
-    """Whether batches of their own all hold the same arrays, as those have that were listed from one buffer."""
+def _one_memory(batches: Sequence[Sequence[object]]) -> bool:
+    """Whether different batches all hold the same arrays: a reader filled one buffer again and again."""
     if len({id(batch) for batch in batches}) < 2 or not any(map(is_array, batches[0])):
         return False
     return len({tuple(map(_place, batch)) for batch in batches}) == 1
 
 
-def _place(values: Any) -> Any:
-    """Where an array lies in memory."""
+def _place(values: object) -> Any:
+    """Return where an array lies in memory."""
     if type(values) is not np.ndarray:
         return id(values)
     return values.__array_interface__["data"][0], values.shape, values.strides, values.dtype.str
 
 
 class Streamed:
-    """Batches that are made as they are asked for, as the source of a Dataset's batches.
+    """Batches that are made one by one, as the source of a Dataset's batches.
 
-    ``make`` returns an iterable of batches of the ``source``, of this ``length`` where known. An epoch ends after
+    ``make`` returns an iterable of batches of the ``source``, with this ``length`` if it is known. An epoch ends after
     ``limit`` batches if ``iteration_size`` does not say otherwise, or with the iterable. ``replays`` is as in
     :class:`.StreamFeed`.
     """
@@ -220,8 +220,8 @@ class Streamed:
 
     def __init__(
         self,
-        make: Callable[[], Iterable[Any]],
-        source: Any,
+        make: Callable[[], Iterable[object]],
+        source: object,
         data: Wishes,
         limit: int | None = None,
         length: int | None = None,
@@ -235,7 +235,7 @@ class Streamed:
         self._stream, self._replays = Stream(make, source, data.transit), replays
 
     def feed(self, data: Wishes, inputs: Sequence[Variable], slots: list[Slot] | None) -> Feed:
-        """Batches for the inputs; values as stored where there are no slots."""
+        """Return batches for the inputs; without slots, values as they are stored."""
         reader = Reader(data.name, slots, data.axis)
         return StreamFeed(
             data.name,
@@ -250,7 +250,7 @@ class Streamed:
 
 
 def source_of(inputs: Any, data: Wishes) -> Table | BatchList | Streamed:
-    """What a Dataset was given, recognised by its kind."""
+    """Return the source of batches for data of any kind."""
     if inputs is None:
         return BatchList([()], data)
     if is_array(inputs):
@@ -279,7 +279,7 @@ def source_of(inputs: Any, data: Wishes) -> Table | BatchList | Streamed:
 
 
 def listed_source(inputs: Sequence[Any], data: Wishes) -> Table | BatchList:
-    """A list of arrays, or of batches."""
+    """Return the source for a list of arrays, or of batches."""
     if not inputs:
         raise ValueError(
             f"inputs must hold an array or a batch, got {shown(inputs)}; for a loss without inputs give None"
@@ -296,12 +296,12 @@ def listed_source(inputs: Sequence[Any], data: Wishes) -> Table | BatchList:
 
 
 def called_source(inputs: Callable[[], Any], data: Wishes) -> Streamed:
-    """A generator function, or a callable that returns a batch."""
+    """Return the source for a generator function, or for a callable that returns a batch."""
     try:
         inspect.signature(inputs).bind()
     except TypeError:
         raise TypeError(f"inputs must be callable without arguments, got {shown(inputs)}") from None
-    except ValueError:  # some callables written in C do not tell their arguments
+    except ValueError:  # some callables written in C have no signature
         pass
     if inspect.isgeneratorfunction(inputs) or inspect.isgeneratorfunction(type(inputs).__call__):
         return Streamed(inputs, inputs, data)
@@ -312,15 +312,15 @@ def called_source(inputs: Callable[[], Any], data: Wishes) -> Streamed:
 
 
 def known_length(values: Any) -> int | None:
-    """The length of something that may not have one, or only seem to."""
+    """Return the length of a value, None if it has none."""
     try:
         return len(values)
     except TypeError:
         return None
 
 
-def rows_of(values: Any, axis: int) -> Rows:
-    """One array, of whatever library, as something to read rows from."""
+def rows_of(values: object, axis: int) -> Rows:
+    """Return an array of any library as Rows."""
     if isinstance(values, Rows):
         return values
     if isinstance(values, SharedVariable):
@@ -333,6 +333,6 @@ def rows_of(values: Any, axis: int) -> Rows:
 
 
 def refuse_weights(data: Wishes) -> None:
-    """Raise ValueError if rows are weighted that the Dataset does not know."""
+    """Raise ValueError for weights of rows: ready-made batches have none."""
     if data.weights is not None:
         raise ValueError(f"{data.name}: weights must be None for ready-made batches, got {shown(data.weights)}")

@@ -1,4 +1,4 @@
-"""What a run leaves on disk, checkpoints and history; and how a later run goes on from there."""
+"""Checkpoints and history of a run on disk, and how a later run goes on from them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import climate
+from ..data.dataset import Feed
 from ..keeping.checkpoint import RESULT, CheckpointError, Directory, Tensors, check, holds_run, read, write
 from ..keeping.history import History
 from ..keeping.journal import Journal
@@ -36,34 +37,34 @@ class Archive:
     ----------
     fit : Fit
     settings : Settings
-        Where to, whether to go on, and the limits, which may have been reached already.
+        Where to write, whether to go on, and the limits, which may be reached already.
     feed : Feed
         The training data, whose position is saved too.
     best : Best
         The best so far, saved beside the present values.
     history : History
-        Holds the records of a run that goes on, and no others, from then on.
+        From then on it holds only the records of the run that goes on.
     validated : iterable of variables
         What validations compute.
 
     Attributes
     ----------
     progress : Progress or None
-        Where the run goes on; None: it begins.
+        Where the run stands when it goes on; None: it begins.
     recorded : pair of dict or None
-        The last pair of a run that has made no update since.
+        The last pair, if the run has made no update since.
 
     Raises
     ------
     ValueError
-        If there is a run where none was expected, or none where one was; if another run writes there; if a file that
-        is to be written holds something else.
+        If there is an unexpected run, or no run where one was expected; if another run writes there; if a file to be
+        written holds something else.
     CheckpointError
         If the checkpoint cannot be read, or is of something else. Nothing is changed then.
     """
 
     def __init__(
-        self, fit: Fit, settings: Settings, feed: Any, best: Best, history: History, validated: Iterable[Variable]
+        self, fit: Fit, settings: Settings, feed: Feed, best: Best, history: History, validated: Iterable[Variable]
     ) -> None:
         saving = settings.saving
         self._fit, self._saving, self._limits = fit, saving, settings.limits
@@ -75,7 +76,7 @@ class Archive:
         self._journal = Journal()
         self._improved = self._saved = False
         self._attempts = self._failures = 0
-        self._failure = ""  # the latest
+        self._failure = ""  # why the latest save failed
         self.progress: Progress | None = None
         self.recorded: Pair | None = None
         try:
@@ -85,7 +86,7 @@ class Archive:
             raise
 
     def _numbers_given(self) -> dict[str, float]:
-        """Return the hyperparameters as they were given: what a run before in this process made of them is no gift."""
+        """Return the hyperparameters that the caller has set, without the changes that earlier runs made to them."""
         given, left = self._fit.given, self._fit.left
         numbers = self._fit.rule.hyper.numbers()
         return {n: given[n] if n in given and v == left.get(n) else v for n, v in numbers.items()}
@@ -111,24 +112,24 @@ class Archive:
     def _enter(self, path: Path) -> bool:
         """Make the directory this run's own; return whether there is a run to go on with."""
         self._check_resume(path)
-        check(self._snapshot.tensors(), self._snapshot.meta())  # not after an hour, at the first save
+        check(self._snapshot.tensors(), self._snapshot.meta())  # raises now, and not at the first save after an hour
         self._directory = Directory(path, self._saving.keep)
         try:
             self._lock = DirectoryLock(path)
         except OSError as error:
             raise CheckpointError(f"cannot keep checkpoints in {path}: {error.strerror or error}") from error
-        return self._check_resume(path)  # once more: a run may have ended there meanwhile
+        return self._check_resume(path)  # again, as a run may have ended there meanwhile
 
     def _begin_anew(self, directory: Directory) -> None:
         """Begin where there is no checkpoint, after the records of a run that left none."""
-        _ending(directory)  # raises if its file is somebody else's
+        _ending(directory)  # raises if the file does not belong to a run
         self._journal.open(directory.history)
         if self._journal.begin:
             logger.warning("%s has the history of a run, and no checkpoint: the run begins anew", directory.path)
-        (directory.path / RESULT).unlink(missing_ok=True)  # of a run whose checkpoints somebody removed
+        (directory.path / RESULT).unlink(missing_ok=True)  # it belongs to a run whose checkpoints were removed
 
     def _check_resume(self, path: Path) -> bool:
-        """Return whether there is a run to go on with; raise if that is not what is expected."""
+        """Return whether there is a run to go on with; raise if `resume` expects something else."""
         resume, there = self._saving.resume, holds_run(path)
         if there and not resume:
             raise ValueError(
@@ -138,17 +139,17 @@ class Archive:
             raise ValueError(f"checkpoint must name a directory with a run to resume, got {path}")
         return there
 
-    def _begin_with(self, directory: Directory, tensors: Tensors, meta: Mapping[str, Any]) -> None:
-        """Begin a run with the parameters of another, which it replaces; if that cannot be, the other stays."""
+    def _begin_with(self, directory: Directory, tensors: Tensors, meta: Mapping[str, object]) -> None:
+        """Begin a run with the parameters of another one, and replace that; after an error the other one stays."""
         with contextlib.suppress(CheckpointError):
-            _ending(directory)  # raises if its file is somebody else's
+            _ending(directory)  # raises if the file does not belong to a run
         params = self._fit.problem.params
         before = [p.get_value() for p in params]
         self._snapshot.apply_params(tensors, meta)
         try:
-            self._fit.changed()  # makes the state, which may start at the parameters
+            self._fit.changed()  # creates the state, which may start at the parameters
             self._journal.open(directory.history)
-            # at once, so that a kill at any moment leaves either run with the history that belongs to it
+            # at once, so that after a kill at any moment the directory holds one run with its own history
             self._write(directory, Progress())
         except BaseException:
             graph.assign(dict(zip(params, before, strict=True)))
@@ -156,21 +157,21 @@ class Archive:
         (directory.path / RESULT).unlink(missing_ok=True)
 
     def _go_on(self, directory: Directory, tensors: Tensors, meta: dict[str, Any]) -> None:
-        """Set everything to what a checkpoint says; nothing, if something of it does not fit."""
-        self._fit.changed()  # makes the state that is to be compared and set
+        """Set everything to the values in a checkpoint; change nothing if a part of it does not fit."""
+        self._fit.changed()  # creates the state that is compared and set
         self._snapshot.check(tensors, meta)
         progress = _progress(meta)
         result = self._result(directory, progress)
         past = Past(directory.history, meta.get("begin", 0), (result or meta)["history"])
         self._restore_position(meta)
         if result is None:
-            (directory.path / RESULT).unlink(missing_ok=True)  # the history will not be the one it ended with
+            (directory.path / RESULT).unlink(missing_ok=True)  # the history will differ from that of the result
         self._journal.go_on(past)
         self._history.replace(past.records)
         self._snapshot.restore(tensors, {**meta, "hyper": self._numbers(meta)})
         self._best.values, self._best.monitors = self._snapshot.best_values(tensors), dict(meta["best_monitors"])
         if progress.sums and not progress.ended and not self._feed.done:
-            progress.sums, progress.rows = {}, 0.0  # of an epoch that has to begin again
+            progress.sums, progress.rows = {}, 0.0  # the epoch has to begin again
         self.progress = progress
         if result is not None:
             self._take(result)
@@ -178,7 +179,7 @@ class Archive:
             self.recorded = next(((r.train, r.valid) for r in reversed(past.records) if r.train), None)
 
     def _result(self, directory: Directory, progress: Progress) -> dict[str, Any] | None:
-        """Return how the run came to its end at this point, if it did and its limits end it here again."""
+        """Return the result of the run if it ended at this point, and if the present limits end it here too."""
         try:
             result = _ending(directory)
         except CheckpointError:
@@ -201,7 +202,7 @@ class Archive:
             self._improved = True
 
     def recover(self) -> bool:
-        """Set the parameters to those of the latest checkpoint; False if there is none, or they are not finite."""
+        """Set the parameters to those of the latest checkpoint; return whether there were finite ones."""
         try:
             found = self._directory and self._directory.latest()
         except CheckpointError as error:
@@ -225,7 +226,7 @@ class Archive:
             raise CheckpointError(f"the checkpoint is of other training data: {error}") from error
 
     def _numbers(self, meta: Mapping[str, Any]) -> dict[str, float]:
-        """Return the hyperparameters to go on with: as they were, but for those that are given otherwise now."""
+        """Return the hyperparameters to go on with: those of the checkpoint, or what the caller has set since."""
         changed = {n: v for n, v in self._given.items() if v != meta["given"].get(n)}
         for name, value in changed.items():
             logger.info("%s is %g, as it is given now, and not as in the checkpoint", name, value)
@@ -246,7 +247,7 @@ class Archive:
         self._journal.append(record)
 
     def _save(self, directory: Directory, progress: Progress) -> str | None:
-        """Write a checkpoint, or return why it cannot be; the log tells of the first, and the run goes on."""
+        """Write a checkpoint, or return why that failed; log the first failure, and let the run go on."""
         self._attempts += 1
         try:
             self._write(directory, progress)
@@ -281,7 +282,7 @@ class Archive:
         }
 
     def close(self, progress: Progress, pair: Pair | None) -> None:
-        """Close the history; write down how a run came to its end, so that the same limits return that at once."""
+        """Close the history; save how the run ended, so that a call with the same limits returns that at once."""
         self._fit.given, self._fit.left = self._given, self._fit.rule.hyper.numbers()
         end = self._journal.close()
         if self._directory is not None and pair is not None and self._saved:
@@ -301,7 +302,7 @@ class Archive:
             )
 
     def release(self) -> None:
-        """Let other runs write where this one did; may be called again."""
+        """Let other runs write here; it may be called again."""
         self._journal.close()
         lock, self._lock = self._lock, None
         if lock is not None:
@@ -319,12 +320,12 @@ class Archive:
 
 
 def _ending(directory: Directory) -> dict[str, Any] | None:
-    """Return how the run of a directory has ended, None if it has not; raise if somebody else's file is in its place.
+    """Return how the run of a directory ended, None if it has not; raise if another file is in its place.
 
     Raises
     ------
     ValueError
-        If the file is none of a run.
+        If the file does not belong to a run.
     CheckpointError
         If it cannot be read.
     """

@@ -1,9 +1,8 @@
-"""Callbacks: told of each record, and those that hold something open of the end of their run."""
+"""How callbacks are called: with each record, and, to close what they hold open, at the end of the run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from .. import climate
 from ..loop.run import Record
@@ -11,8 +10,8 @@ from ..loop.run import Record
 logger = climate.get_logger("downhill2")
 
 
-def call(callbacks: Iterable[Callable[..., Any]], opt: Any, record: Record) -> None:
-    """Call each callback with a record; an exception is told which of them raised it, and after which epoch."""
+def call(callbacks: Iterable[Callable[..., object]], opt: object, record: Record) -> None:
+    """Call each callback with a record; add to an exception which callback raised it, and after which epoch."""
     for callback in callbacks:
         try:
             callback(opt, record)
@@ -21,13 +20,13 @@ def call(callbacks: Iterable[Callable[..., Any]], opt: Any, record: Record) -> N
             raise
 
 
-def _name(callback: Any) -> str:
-    """Return what a function is called, or the class of an object that can be called."""
+def _name(callback: object) -> str:
+    """Return the name of a function, or of the class of a callable object."""
     return str(getattr(callback, "__qualname__", type(callback).__qualname__))
 
 
-def close(callbacks: Iterable[Callable[..., Any]], opt: Any, whole: bool) -> None:
-    """Call the method ``close(opt)`` of each callback that has one; ``opt.stopped`` says by then how the run ended.
+def close(callbacks: Iterable[Callable[..., object]], opt: object, whole: bool) -> None:
+    """Call the method ``close(opt)`` of each callback that has one; ``opt.stopped`` is then set.
 
     An exception does not keep the others from being closed.
 
@@ -36,8 +35,8 @@ def close(callbacks: Iterable[Callable[..., Any]], opt: Any, whole: bool) -> Non
     callbacks : iterable of callables
     opt : Optimizer
     whole : bool
-        Whether the run ended by itself. Only then the first exception is raised; a run that was cut short by a signal,
-        by an exception or by its caller has told its end already, and the log takes it.
+        Whether the run ended by itself. Only then the first exception is raised. If a signal, an exception or the
+        caller ended the run, exceptions are logged, as that end is known to the caller already.
     """
     raised: Exception | None = None
     for callback in callbacks:

@@ -17,6 +17,7 @@ from ..compiling.jax_step import DeviceStep
 from ..data.dataset import Dataset
 from ..stepping import nonfinite as faults
 from ..stepping.halves import Halves, halves
+from ..stepping.needs import Backend, Fed
 from ..stepping.one_by_one import Best, Compiled, averages, compiled, mode
 from ..symbolic import graph, pipeline, synonyms
 from ..symbolic.accumulation import Accumulate
@@ -40,34 +41,34 @@ class Fit:
     problem : Problem
     rule : Rule
     reported : mapping of str to str, optional
-        Which monitors report the present value of a hyperparameter, and of which.
+        Monitors that report the present value of a hyperparameter, with its name.
     backend : str, Mode or None
-        What compiles functions; `compiling.backends` says what there is.
+        What compiles functions; see `compiling.backends`.
     """
 
     def __init__(
-        self, problem: Problem, rule: Rule, reported: Mapping[str, str] | None = None, backend: Any = None
+        self, problem: Problem, rule: Rule, reported: Mapping[str, str] | None = None, backend: Backend = None
     ) -> None:
         self.problem, self.rule, self._reported, self.backend = problem, rule, reported or {}, backend
         self.layout = Layout(problem.params, problem.names)
         self.best = self.no_best()
-        self.given: dict[str, float] = {}  # hyperparameters as they were given to the latest run
-        self.left: dict[str, float] = {}  # and as it left them
-        self.data: dict[str, Any] = {}  # what a checkpoint of it tells of its training data
+        self.given: dict[str, float] = {}  # hyperparameters that the caller had set for the latest run
+        self.left: dict[str, float] = {}  # the same after that run
+        self.data: dict[str, Any] = {}  # the signature of its training data
         self.noted: dict[str, Any] = {}  # its settings, for trackers
-        self.busy: Callable[[str], AbstractContextManager[Any]] = nullcontext  # tells people what takes its time
+        self.busy: Callable[[str], AbstractContextManager[Any]] = nullcontext  # shows what takes time, while it does
         self._functions: dict[tuple[Any, ...], Compiled] = {}
         self._packs: dict[tuple[Variable, ...], Any] = {}
-        self._apart: dict[Variable, Variable] = {}  # generators, and the copies that evaluations draw from
+        self._apart: dict[Variable, Variable] = {}  # the copies of generators that evaluations draw from
         self._optional: set[str] | None = None
         self._changed: tuple[tuple[Any, ...], Set[Variable]] = (), frozenset()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> None:
+    def __call__(self, *args: object, **kwargs: object) -> None:
         """Raise TypeError: `opt.fit(train)` is how other packages begin a run."""
         raise TypeError(f"fit must not be called{synonyms.method('fit')}")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy of the optimizer, or a pickle, has: nothing compiled, and no display."""
+        """Return the state of a copy or a pickle: without compiled functions, without a display."""
         self.settle()
         return {
             **vars(self),
@@ -88,9 +89,9 @@ class Fit:
         return new | Accumulate(self.rule.context).emptied(self.moving) if self.accumulates else new
 
     def changed(self) -> Set[Variable]:
-        """Return the variables that updates change under the present hyperparameters; makes the state among them.
+        """Return the variables that updates change under the present hyperparameters; create the state among them.
 
-        To resume asks for it three times, and a large model takes seconds for its updates.
+        It is kept, as a resumed run needs it three times, and a large model takes seconds to build its updates.
         """
         key = self._known()
         if self._changed[0] != key:
@@ -103,7 +104,7 @@ class Fit:
 
     @uncollected()
     def alone(self) -> dict[Variable, Variable]:
-        """Return the updates that a function of the caller is to make."""
+        """Return the updates for a function that the caller compiles."""
         if self.accumulates:
             k = self.rule.hyper["accumulate"]
             raise ValueError(
@@ -112,17 +113,17 @@ class Fit:
         return self.updates() | self.drawn([self.problem.loss])
 
     def drawn(self, outputs: Iterable[Variable]) -> dict[Variable, Variable]:
-        """Return how generators advance that expressions or hyperparameters draw from, but for those of the caller."""
+        """Return the updates of generators that expressions or hyperparameters use, without those of the caller."""
         found = self.problem.advanced([*outputs, *self.rule.hyper.symbols().values()])
         return {v: new for v, new in found.items() if v not in self.problem.updates}
 
     @property
     def accumulates(self) -> bool:
-        """Whether updates are made from several batches each."""
+        """Whether each update is computed from several batches."""
         return bool(self.rule.hyper["accumulate"] > 1)
 
     def source(self) -> Problem:
-        """Return the problem as updates see it: its gradients where they are, elsewhere, or of several batches."""
+        """Return the problem whose gradients updates use: as it is, of several batches, or elsewhere (`sam`)."""
         problem, context = self.problem, self.rule.context
         if self.accumulates:
             return problem.derived(Accumulate(context).measured(problem.params, self.moving), {})
@@ -135,12 +136,12 @@ class Fit:
         pipeline.check(self.rule, self.layout)
 
     def guarded(self, check: str, layout: Layout) -> tuple[dict[Variable, Variable], Variable]:
-        """Return all updates of a training step and whether it is sound: what it was made from, and made, is finite.
+        """Return all updates of a training step, and whether loss, gradients and new values are finite.
 
-        Where loss, gradients or, if all is to be checked, new values are not finite, it is held back.
+        The step is held back if loss, gradients or, with ``check='all'``, new values are not finite.
         """
         problem = self.source()
-        # the gradients of frozen parameters serve nothing, and are not to be computed
+        # without frozen parameters, whose gradients are not needed
         moving = pipeline.moving(self.rule, layout)
         gate = faults.gate(problem, moving, self.rule.hyper, self.updates(layout=layout) if check == "all" else None)
         own = self.updates(gate, layout)
@@ -152,7 +153,7 @@ class Fit:
     def given_updates(
         self, gate: Variable, own: Mapping[Variable, Variable], given: Mapping[Variable, Variable]
     ) -> dict[Variable, Variable]:
-        """Return the changes of the caller's variables, where the gate is open; none may be of `own` ones."""
+        """Return the changes of the caller's variables, which happen if the gate is open; raise if one is in `own`."""
         state = {*self.rule.context.store.variables.values()}
         for v in given:
             if v in own or v in state:
@@ -168,7 +169,7 @@ class Fit:
         return pipeline.moving(self.rule, self.layout)
 
     def evaluated(self) -> dict[Variable, Variable]:
-        """Return what to evaluate in place of parameters, where that is not the parameter itself."""
+        """Return the expressions to evaluate in place of parameters, where they differ."""
         return pipeline.evaluated(self.rule, self.layout)
 
     @property
@@ -178,8 +179,8 @@ class Fit:
 
     # -- compiled functions, each compiled at first need and then reused
 
-    def step(self, feed: Any, check: str = "gradients") -> Compiled:
-        """Return what makes one update from a batch: it returns the monitors before, and whether it is sound."""
+    def step(self, feed: Fed, check: str = "gradients") -> Compiled:
+        """Return the function for one update from a batch: it returns the monitors before, and if all is finite."""
         key = ("step", check, *self.rule.hyper.structure(), *self._key(feed))
         if key not in self._functions:
             self.check()
@@ -188,11 +189,11 @@ class Fit:
                 self._functions[key] = halves(self, feed, check) if self.accumulates else self._step(feed, check)
         return renewed(self._functions[key])
 
-    def _step(self, feed: Any, check: str) -> Compiled:
+    def _step(self, feed: Fed, check: str) -> Compiled:
         from ..compiling.storage import PackedFunction, PackedStorage, worth_packing  # imports PyTensor's linkers
 
         problem, storage = self.problem, PackedStorage(self._packs)
-        # what is shared out among groups is seen in two ways, by its group and as a whole: not both can be one vector
+        # groups read the same state in parts and as a whole: it cannot be one vector for both
         packs = config.packed and pipeline.is_whole(self.rule, self.layout)
         packed = worth_packing(problem.params, mode(self.backend).linker) if packs else []
         updates, sound = self.guarded(check, Layout(problem.params, problem.names, packed, store=storage))
@@ -202,11 +203,11 @@ class Fit:
         function = compiled(feed, outputs, updates, storage.parts(used), self.backend)
         return PackedFunction(function, storage) if packed else function
 
-    def current(self, feed: Any, check: str) -> Callable[[], Compiled]:
-        """Return what returns the step under the present hyperparameters, looked up when their structure changed."""
+    def current(self, feed: Fed, check: str) -> Callable[[], Compiled]:
+        """Return a function that returns the step for the present hyperparameters, and finds it fast."""
         return _Current(self, feed, check)
 
-    def evaluation(self, feed: Any, monitors: Mapping[str, Variable]) -> Compiled:
+    def evaluation(self, feed: Fed, monitors: Mapping[str, Variable]) -> Compiled:
         """Return the function that computes monitors of a batch; it draws from copies of the present generators."""
         evaluated = self.evaluated()
         structure = self.rule.hyper.structure() if evaluated else ()
@@ -221,7 +222,7 @@ class Fit:
         return renewed(self._functions[key])
 
     def _evaluation(
-        self, feed: Any, monitors: Mapping[str, Variable], evaluated: Mapping[Variable, Variable]
+        self, feed: Fed, monitors: Mapping[str, Variable], evaluated: Mapping[Variable, Variable]
     ) -> Compiled:
         new = self.problem.advanced(monitors.values())
         for v in new:
@@ -231,16 +232,16 @@ class Fit:
         advance = dict(zip(apart.values(), outputs[count:], strict=True))
         return compiled(feed, outputs[:count], advance, apart, self.backend)
 
-    def magnitudes(self, feed: Any) -> Compiled:
+    def magnitudes(self, feed: Fed) -> Compiled:
         """Return the function that computes the largest magnitude in each gradient of a batch; slow, ready soon."""
         key = ("magnitudes", *self._key(feed))
         if key not in self._functions:
-            # beside a 0, as a parameter may have no elements
+            # joined to a 0, as a parameter may have no elements
             largest = [pt.max(pt.join(0, [0.0], pt.abs(g).ravel())) for g in self.problem.measured.grads]
             self._functions[key] = faults.inspection(feed, largest)
         return self._functions[key]
 
-    def _key(self, feed: Any) -> tuple[Any, ...]:
+    def _key(self, feed: Fed) -> tuple[Any, ...]:
         switches = config.generated, config.products, config.parallel, config.packed
         return (*feed.inputs, *feed.givens.items(), *backends.key(self.backend), *switches)
 
@@ -253,8 +254,8 @@ class Fit:
         logger.info("compiling the training step%s", again)
 
     @contextmanager
-    def undone_on_error(self, backend: Any) -> Iterator[None]:
-        """Take another backend, if one is given; if the body raises, the former one back, and who was told before."""
+    def undone_on_error(self, backend: Backend) -> Iterator[None]:
+        """Take another backend, unless None; if the body raises, restore the former one and the former display."""
         before = self.backend, self.busy
         self.backend = self.backend if backend is None else backend
         try:
@@ -271,23 +272,23 @@ class Fit:
         try:
             return averages(self.evaluation(feed, monitors), list(monitors), feed)
         finally:
-            self.settle()  # generators of its own moved
+            self.settle()  # the copies of generators were moved
 
     def settle(self) -> None:
-        """Bring values that are on a device back: all shared variables then hold arrays of NumPy."""
+        """Copy values from a device back: all shared variables then hold arrays of NumPy."""
         for function in self._functions.values():
             if isinstance(function, ON_DEVICE):
                 function.settle()
 
     def no_best(self) -> Best:
-        """Return what takes the best of a run."""
+        """Return an empty `Best` for a run."""
         return Best(self._present)
 
     def restore(self, best: Best) -> None:
-        """Set the parameters, and state that stands for them, to the best values."""
+        """Set the parameters, and state that follows them, to the best values."""
         graph.assign(dict(zip(self.problem.params, best.values, strict=True)))
         pipeline.follow(self.rule, self.layout)
-        if self.accumulates:  # what was summed belongs to other parameters
+        if self.accumulates:  # the sums belong to other parameters
             Accumulate(self.rule.context).clear(self.moving)
 
     def _present(self) -> Sequence[np.ndarray]:
@@ -296,7 +297,7 @@ class Fit:
             return [p.get_value(borrow=True) for p in self.problem.params]
         key = ("evaluated", *self.rule.hyper.structure())
         if key not in self._functions:
-            # on the Python linker: what is called once an improvement is not worth a compilation
+            # on the Python linker: it is called once per improvement, which is not worth a compilation
             mode = pytensor.compile.mode.Mode("py", "fast_compile")
             outputs = [evaluated.get(p, p) for p in self.problem.params]
             self._functions[key] = pytensor.function([], outputs, mode=mode)
@@ -306,7 +307,7 @@ class Fit:
 class _Current:
     """The compiled step under the present hyperparameters; looked up again only when their structure changed."""
 
-    def __init__(self, fit: Fit, feed: Any, check: str) -> None:
+    def __init__(self, fit: Fit, feed: Fed, check: str) -> None:
         self._fit, self._feed, self._check, self._hyper = fit, feed, check, fit.rule.hyper
         self._function, self._version = fit.step(feed, check), self._hyper.version
 
@@ -317,16 +318,16 @@ class _Current:
 
 
 def renewed(function: Compiled) -> Compiled:
-    """Return a function that sees what others have written into arrays since its last call."""
+    """Return a function, renewed so that it sees what others wrote into arrays since its last call."""
     if isinstance(function, ON_DEVICE):
         function.renew()
     return function
 
 
 def params_beside_data(
-    loss: Variable, data: Sequence[Any], updates: Pairs, hyper: Mapping[str, Any]
+    loss: Variable, data: Sequence[object], updates: Pairs, hyper: Mapping[str, object]
 ) -> list[Variable] | None:
-    """Return the parameters of a loss when arrays of the data are shared variables too; None when none are."""
+    """Return the parameters of a loss if the data has shared variables too; None if it has none."""
     found = [v for d in data for v in _shared(d)]
     if not found:
         return None
@@ -334,6 +335,6 @@ def params_beside_data(
     return find_params(check_loss("loss", loss), {*found, *given, *check_updates(updates)})
 
 
-def _shared(data: Any) -> list[Variable]:
+def _shared(data: object) -> list[Variable]:
     arrays = data.shared if isinstance(data, Dataset) else data if isinstance(data, list | tuple) else [data]
     return [v for v in arrays if graph.is_shared(v)]

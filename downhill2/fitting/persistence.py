@@ -1,4 +1,4 @@
-"""An optimizer to a file and back."""
+"""Saving an optimizer to a file, and loading it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from .. import checks
 from ..keeping import formats
 from ..keeping.checkpoint import Tensors
 from ..keeping.generators import Differences
+from .fit import Fit
 from .snapshot import Snapshot
 
 
 class Persistent:
-    """What saves and loads: the part of `Optimizer` that knows files.
+    """The part of `Optimizer` that saves and loads.
 
     Attributes
     ----------
@@ -24,7 +25,7 @@ class Persistent:
         What is saved.
     """
 
-    fit: Any  # a Fit; Optimizer makes it a property
+    fit: Fit
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write parameters, state, clocks, hyperparameters, random generators and the best to a file.
@@ -35,7 +36,7 @@ class Persistent:
         Parameters
         ----------
         path : path
-            Its end says the format; the contents are the same: ``.safetensors``, also without an end; ``.npz``, for
+            Its suffix selects the format, with the same contents: ``.safetensors``, also for none; ``.npz``, for
             `numpy.load`; ``.h5`` or ``.hdf5``, which needs h5py.
 
         Raises
@@ -43,7 +44,7 @@ class Persistent:
         CheckpointError
             If the file cannot be written.
         ValueError
-            If its name has another end.
+            If its name has another suffix.
         ImportError
             If h5py is missing.
         """
@@ -52,7 +53,7 @@ class Persistent:
         formats.write(checks.path("path", path), tensors, {**snapshot.meta(), "best_monitors": best.monitors})
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Set everything to what `save`, or a checkpoint of a run, has in a file.
+        """Set everything to the values in a file that `save` or a run with `checkpoint` wrote.
 
         Parameters
         ----------
@@ -86,12 +87,12 @@ class Persistent:
         ----------
         state : dict
         strict : bool
-            Whether names, shapes and dtypes must all fit. If not, what fits is set and the rest stays.
+            Whether names, shapes and dtypes must all fit. If False, fitting values are set and the others stay.
 
         Returns
         -------
         Differences
-            What was missing, unexpected, of another shape or dtype.
+            The names that were missing or unexpected, or had another shape or dtype.
 
         Raises
         ------
@@ -110,14 +111,14 @@ class Persistent:
         return snapshot.apply(tensors, meta)
 
     def _snapshot(self) -> Snapshot:
-        self.fit.changed()  # makes the state that is not there yet
+        self.fit.changed()  # creates the state that does not exist yet
         snapshot = Snapshot(self.fit)
         snapshot.warn()
         return snapshot
 
 
 def _without_validations(tensors: Tensors, meta: dict[str, Any]) -> tuple[Tensors, dict[str, Any]]:
-    """Leave out what only the validations of a run change: no optimizer has that."""
+    """Leave out what only validations of a run change, as an optimizer does not have it."""
     generators = {n: g for n, g in meta.get("generators", {}).items() if not n.startswith("valid.")}
     known = {n: t for n, t in tensors.items() if not n.startswith("valid.")}
     return known, {**meta, "generators": generators} if "generators" in meta else meta

@@ -1,10 +1,10 @@
-"""Runs of an optimizer: what trains, evaluates, stops and begins anew."""
+"""Runs of an optimizer: to train, evaluate, stop and begin anew."""
 
 from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Runs(Persistent):
-    """What makes runs: the part of `Optimizer` that knows data and limits.
+    """The part of `Optimizer` that makes runs.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Runs(Persistent):
     fit: Fit
     history: History
     _run: Run | None
-    _on: Run | None  # the one that is on
+    _on: Run | None  # the run that is on
 
     @property
     def stopped(self) -> str | None:
@@ -78,12 +78,12 @@ class Runs(Persistent):
         return self.limits.min_improvement
 
     def iterate(
-        self, train: Any = None, valid: Any = None, max_updates: int | None = None, **settings: Any
+        self, train: object = None, valid: object = None, max_updates: int | None = None, **settings: Any
     ) -> Iterator[Pair]:
         """Run, epoch by epoch, as a generator.
 
         The best parameters are put back when the run ends, however it ends: a limit, a signal, an exception,
-        the `break` of a `for`. Whoever holds the generator closes it, best by `contextlib.closing`.
+        the `break` of a `for`. The caller must close the generator, best by `contextlib.closing`.
 
         Parameters
         ----------
@@ -96,7 +96,7 @@ class Runs(Persistent):
         max_epochs : int, optional
             Epochs to run at most.
         max_seconds : float, optional
-            Seconds after which no update is begun.
+            Seconds after which no update begins.
         target : float, optional
             Validation loss at or below which to stop.
         patience : int or None
@@ -125,7 +125,7 @@ class Runs(Persistent):
         diverged : float, optional
             Stop when the loss is above this many times the lowest.
         on_nonfinite, check, nonfinite_limit, rollback_factor
-            What happens at an update that is not finite: ``'raise'``, ``'stop'``, ``'skip'`` or ``'rollback'``; see
+            The policy for updates that are not finite: ``'raise'``, ``'stop'``, ``'skip'`` or ``'rollback'``; see
             `downhill2.stepping.nonfinite.Guard`. Default: `NonFiniteError`.
         checkpoint : path, optional
             Directory to save the run in, with its history in ``history.jsonl``; for one run at a time.
@@ -139,7 +139,7 @@ class Runs(Persistent):
         history : path, optional
             File of JSON lines to append each epoch's record to; new, or of records. Runs may share it, one at a time.
         backend : {'numba', 'c', 'jax', 'pytorch'}, PyTensor mode or its name, optional
-            What compiles from now on. Default: as before.
+            What compiles functions from now on. Default: as before.
         callbacks : sequence of callables
             Called as ``f(opt, record)`` after each epoch and validation; may call ``opt.stop('why')``. One that has a
             method ``close(opt)`` is closed when the run is over, however it ended. `downhill2.trackers` has ready ones.
@@ -152,7 +152,7 @@ class Runs(Persistent):
             ``'auto'``: SIGTERM, and each signal that the program handles itself, is passed on; Ctrl-C and SIGUSR1 end
             this run, and the program goes on. ``'raise'``: the same, but KeyboardInterrupt is raised, for runs in a
             loop. ``'stop'``: the program goes on after SIGTERM too. A second signal raises KeyboardInterrupt at once.
-            Default ``'auto'``, or what a callback has as its attribute ``on_signal``.
+            Default ``'auto'``, or the attribute ``on_signal`` of a callback.
         progress : bool, optional
             Show the run while it is on, and while functions are compiled: bars in a terminal, one output in a
             notebook, else a line now and then on standard error. Needs rich. Default: `minimize` does in an
@@ -176,10 +176,12 @@ class Runs(Persistent):
         """
         run, display = self._begin(train, valid, max_updates, settings)
         pairs = self._going(run, display)
-        weakref.finalize(pairs, run.release)  # a generator that never begins does nothing at its end
+        weakref.finalize(pairs, run.release)  # a generator that never begins runs no code at its end
         return pairs
 
-    def minimize(self, train: Any = None, valid: Any = None, max_updates: int | None = None, **settings: Any) -> Pair:
+    def minimize(
+        self, train: object = None, valid: object = None, max_updates: int | None = None, **settings: Any
+    ) -> Pair:
         """Run to the end.
 
         Parameters
@@ -204,7 +206,7 @@ class Runs(Persistent):
             return run.drain()
 
     def evaluate(
-        self, dataset: Any, batch_size: int = 32, loss: Variable = None, monitors: Pairs | None = None
+        self, dataset: object, batch_size: int = 32, loss: Variable = None, monitors: Pairs | None = None
     ) -> dict[str, float]:
         """Evaluate the loss and the monitors on data.
 
@@ -217,7 +219,7 @@ class Runs(Persistent):
         batch_size : int
             Rows per batch of what is not yet a Dataset.
         loss : scalar TensorVariable, optional
-            What to evaluate in place of the loss: what a run was given as `valid_loss`, say. It must use no inputs
+            What to evaluate in place of the loss: the `valid_loss` of a run, say. It must use no inputs
             but those of the loss.
         monitors : dict or sequence of (str, scalar expression) pairs, optional
             What to evaluate in place of the monitors; likewise.
@@ -236,7 +238,7 @@ class Runs(Persistent):
         averages: dict[str, float] = self.fit.evaluate(Feeding(batch_size).dataset(dataset, "valid"), chosen)
         return averages
 
-    def set_params(self, targets: Any = "best") -> None:
+    def set_params(self, targets: str | Sequence[object] = "best") -> None:
         """Set the parameters.
 
         Parameters
@@ -273,9 +275,9 @@ class Runs(Persistent):
         self.fit.best = self.fit.no_best()
 
     def _begin(
-        self, train: Any, valid: Any, max_updates: int | None, given: dict[str, Any], must_end: bool = False
+        self, train: object, valid: object, max_updates: int | None, given: dict[str, Any], must_end: bool = False
     ) -> tuple[Run, Display | None]:
-        """Check everything, then set hyperparameters, compile and put the run together; also what shows it."""
+        """Check everything, then set hyperparameters and compile; return the run, and what shows it."""
         self._check_idle()
         fit, rest = self.fit, {"max_updates": max_updates, **given}
         settings = Settings.taken_from(rest)
@@ -291,7 +293,7 @@ class Runs(Persistent):
         with self.rule.hyper.undone_on_error(parsed), fit.undone_on_error(settings.backend):
             self._look_ahead(settings, data)
             fit.check()
-            monitors = settings.monitors(fit.problem, fit.monitors)  # of hyperparameters as they are now
+            monitors = settings.monitors(fit.problem, fit.monitors)  # again, as hyperparameters have changed
             display = self._display(settings, must_end)
             session = Session(fit, settings, monitors, data, valid_data, self.history, self, not must_end, display)
             with display or nullcontext():
@@ -304,7 +306,7 @@ class Runs(Persistent):
 
     @contextmanager
     def _alone(self, run: Run) -> Iterator[None]:
-        """Let no other run of this optimizer begin while the body makes one; then pass on the signals that came."""
+        """Let no other run of this optimizer begin during the body; then pass on the signals that came."""
         self._check_idle()
         if run is not self._run:
             raise RuntimeError(
@@ -328,7 +330,7 @@ class Runs(Persistent):
             )
 
     def _look_ahead(self, settings: Settings, data: Feed) -> None:
-        """Raise if a schedule leaves its hyperparameter's range before the limits end the run; log a doubtful limit."""
+        """Raise if a schedule leaves the range of its hyperparameter before the limits end the run."""
         per_epoch = None if data.length is None else math.ceil(data.length / self.rule.hyper["accumulate"])
         updates, epochs = _reach(settings.limits, per_epoch)
         if settings.saving.resume not in (True, "auto"):  # limits of a run that goes on count from its start
@@ -338,7 +340,7 @@ class Runs(Persistent):
         _log_if_epochs_are_meant(settings.limits, per_epoch)
 
     def _display(self, settings: Settings, must_end: bool) -> Display | None:
-        """Return what shows the run, if it is to be shown: by default, one that nobody goes through epoch by epoch."""
+        """Return what shows the run, None for nothing; by default only `minimize` shows its run."""
         wanted = settings.progress
         if wanted is False or (wanted is None and not must_end):
             return None
@@ -346,7 +348,7 @@ class Runs(Persistent):
 
         return progress.display(wanted, type(self.rule).__name__, settings.limits, self.rule.hyper.present_numbers)
 
-    def _check_reach(self, parsed: Mapping[str, Any]) -> None:
+    def _check_reach(self, parsed: Mapping[str, object]) -> None:
         """Raise if a hyperparameter depends on an input that a run cannot feed."""
         for name, variable in self.rule.hyper.symbols(parsed).items():
             for v in graph.explicit_inputs([variable]):
@@ -355,7 +357,7 @@ class Runs(Persistent):
 
 
 def _log_if_epochs_are_meant(limits: Limits, per_epoch: int | None) -> None:
-    """Log that `max_updates` counts updates where it ends a run before its first validation, as old scripts may do."""
+    """Log that `max_updates` counts updates, if it ends the run before its first validation, as in old scripts."""
     most, every = limits.max_updates, limits.validate_every
     if per_epoch is None or per_epoch == 1 or most is None or limits.max_epochs is not None or every is None:
         return
@@ -368,14 +370,14 @@ def _log_if_epochs_are_meant(limits: Limits, per_epoch: int | None) -> None:
 
 
 def _reach(limits: Limits, per_epoch: int | None, most: int = 1000) -> tuple[np.ndarray, np.ndarray]:
-    """Return how many updates and epochs are made before some of the updates that limits allow, first and last too.
+    """Return updates and epochs made before `most` of the updates that limits allow, the first and the last included.
 
-    The first alone, if no limit counts updates, or it is not known how many an epoch has.
+    Only the first, if no limit counts updates, or the number of updates in an epoch is not known.
     """
     if per_epoch is None:
         return np.zeros(1, int), np.zeros(1, int)
     of_epochs = None if limits.max_epochs is None else limits.max_epochs * per_epoch
     count = min((n for n in (limits.max_updates, of_epochs) if n is not None), default=1)
-    count = min(count, 2**53)  # beyond, float64 does not hold each number
+    count = min(count, 2**53)  # float64 does not hold each larger number
     updates = np.unique(np.linspace(0, max(0, count - 1), most).astype(int))
     return updates, updates // per_epoch

@@ -1,4 +1,4 @@
-"""What a call of `iterate` or `minimize` says of its run: data, limits, faults, checkpoints, validation."""
+"""The settings of a run: data, limits, faults, checkpoints, validation."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from ..checks import choice, conform, flag, integer, kind_of, path
 from ..compiling import backends
 from ..data.dataset import SHUFFLES, Dataset, Feed, generator
+from ..jsonable import scalar_or_text
 from ..keeping.checkpoint import HISTORY
 from ..loop.run import Record
 from ..loop.saving import Every
@@ -41,10 +42,10 @@ class Feeding:
             conform(self, batches, integer, 1, none="a pass over the data")
         conform(self, "shuffle", choice, SHUFFLES)
         conform(self, "drop_last", flag)
-        generator(self.rng, "")  # raises for what is none
+        generator(self.rng, "")  # raises for a wrong one
 
-    def dataset(self, data: Any, name: str) -> Dataset:
-        """Return `data` as a Dataset for training or, by the name of ``'valid'``, for evaluation."""
+    def dataset(self, data: object, name: str) -> Dataset:
+        """Return `data` as a Dataset for training or, with the name ``'valid'``, for evaluation."""
         if isinstance(data, Dataset):
             return data
         if name == "valid":
@@ -52,10 +53,10 @@ class Feeding:
         how = {"shuffle": self.shuffle, "drop_last": self.drop_last}
         return Dataset(data, name, self.batch_size, self.train_batches, rng=self.rng, **how)
 
-    def datasets(self, train: Any, valid: Any) -> tuple[Dataset, Dataset]:
+    def datasets(self, train: object, valid: object) -> tuple[Dataset, Dataset]:
         """Return training and validation data; without validation data, the training data serves as both."""
         data = self.dataset(train, "train")
-        # data-free losses are validated by valid_batches evaluations, not by as many as an epoch has updates
+        # a loss without data has valid_batches evaluations in a validation, not as many as an epoch has updates
         same = valid is None and train is not None and self.valid_batches is None
         return data, data if same else self.dataset(train if valid is None else valid, "valid")
 
@@ -114,11 +115,11 @@ class Calls:
 
     @property
     def count(self) -> int | None:
-        """The number that was asked for, if any."""
+        """The number of updates in a call; None for an estimate."""
         return None if self.updates_per_call == "auto" else int(self.updates_per_call)
 
     def check(self, feed: Feed) -> None:
-        """Raise ValueError if updates are to share a call that can only be made one by one."""
+        """Raise ValueError if updates cannot share a call as the caller wants."""
         if self.updates_per_call not in ("auto", 1) and feed.sources is None:
             raise ValueError(
                 f"updates_per_call must be 'auto' or 1 for {feed.name}, whose batches are made one by one, got "
@@ -132,7 +133,7 @@ KINDS = (Limits, Feeding, Guard, Saving, Calls)
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """All that is no hyperparameter."""
+    """All settings of a run that are not hyperparameters."""
 
     limits: Limits
     feeding: Feeding
@@ -148,7 +149,7 @@ class Settings:
 
     @classmethod
     def taken_from(cls, given: dict[str, Any]) -> Settings:
-        """Take settings out of a call's keywords, which leaves the hyperparameters."""
+        """Remove settings from the keywords of a call and return them; the hyperparameters are left."""
         of = [{f.name: given.pop(f.name) for f in dataclasses.fields(k) if f.name in given} for k in KINDS]
         limits, feeding, guard, saving = Limits(**of[0]), Feeding(**of[1]), Guard(**of[2]), Saving(**of[3])
         calls = Calls(**of[4])
@@ -166,13 +167,12 @@ class Settings:
         return cls(limits, feeding, guard, saving, *valid, callbacks, backend, calls, progress, on_signal)
 
     def noted(self, train: Feed) -> dict[str, Any]:
-        """Return what a run on these data is told by, but for None: numbers, words and what stands for other things."""
+        """Return the settings of a run on this data for trackers: numbers and text, without those that are None."""
         parts = (self.limits, self.guard, self.saving, self.calls)
         found = {f.name: getattr(part, f.name) for part in parts for f in dataclasses.fields(part)}
         found |= {"batch_size": train.size or None, "seed": train.seed, "backend": self.backend}
         found |= {n.replace(" ", "_"): v for n, v in train.signature().items() if n != "rows a batch"}
-        plain = (bool, int, float, str)
-        return {n: v if isinstance(v, plain) else str(v) for n, v in found.items() if v is not None}
+        return {n: scalar_or_text(v) for n, v in found.items() if v is not None}
 
     def check_end(self) -> None:
         """Raise ValueError if nothing can end the run."""
@@ -193,9 +193,9 @@ class Settings:
 def evaluated_monitors(
     problem: Problem, reported: Mapping[str, Variable], loss: Variable, monitors: Pairs | None, prefix: str = ""
 ) -> dict[str, Variable]:
-    """Return what to evaluate, the loss first: what is given, checked, in place of what training reports.
+    """Return what to evaluate, the loss first: the arguments, checked, or else what training reports.
 
-    Errors call the two by `prefix` and ``loss``, ``monitors``.
+    Errors name the arguments `prefix` + ``loss`` and `prefix` + ``monitors``.
     """
     out = dict(reported)
     if monitors is not None:
@@ -205,11 +205,11 @@ def evaluated_monitors(
     for v in graph.explicit_inputs(out.values()):
         if v not in problem.inputs:
             raise ValueError(f"{prefix}loss and {prefix}monitors must use the inputs of the loss, got {v} too")
-    problem.advanced(out.values())  # raises if a generator cannot
+    problem.advanced(out.values())  # raises if a generator cannot advance
     return out
 
 
-def _callbacks(given: Any) -> tuple[Callable[[Any, Record], None], ...]:
+def _callbacks(given: Iterable[Callable[..., object]]) -> tuple[Callable[[Any, Record], None], ...]:
     try:
         callbacks = tuple(listed("callbacks", given, "a sequence of functions"))
     except TypeError as error:
@@ -223,8 +223,8 @@ def _callbacks(given: Any) -> tuple[Callable[[Any, Record], None], ...]:
     return callbacks
 
 
-def _on_signal(given: Any, callbacks: Iterable[Any]) -> str:
-    """Return what follows a signal: what the caller says, or else a callback that knows who calls the run."""
+def _on_signal(given: str, callbacks: Iterable[object]) -> str:
+    """Return the policy for signals: that of the caller, or else the attribute of a callback."""
     given = choice("on_signal", given, POLICIES)
     told = [getattr(f, "on_signal", "auto") for f in callbacks] if given == "auto" else []
     return next((policy for policy in told if policy in ("stop", "raise")), given)
@@ -244,7 +244,7 @@ _OF_BUILD = dict.fromkeys(
     ("algo", "loss", "params", "inputs", "updates", "monitors", "monitor_gradients", "groups"),
     "is part of what is optimized; give it to build or downhill2.minimize",
 )
-# where keywords that are no hyperparameters belong, for a call of `build`, of a run, and of `get_updates`
+# keywords that are no hyperparameters, and where they belong: in calls of `build`, of a run, of `get_updates`
 BESIDE_BUILD = dict.fromkeys(_OF_BUILD, "") | _OF_RUN
 BESIDE_RUN = dict.fromkeys(_OF_RUN, "") | _OF_BUILD
 BESIDE_UPDATES = _OF_RUN | _OF_BUILD

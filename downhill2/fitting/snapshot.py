@@ -1,4 +1,4 @@
-"""All that the future of a run depends on, as arrays and JSON; and back, checked before anything changes."""
+"""All that the rest of a run depends on, as arrays and JSON; restored only after it is checked."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _warned: WeakSet[Problem] = WeakSet()
 
 
 class Snapshot:
-    """The variables of a rule on a problem under the names that a checkpoint has for them.
+    """The variables of a rule on a problem, under their names in a checkpoint.
 
     ``params.W`` is a parameter, ``state.W.adam.m`` the rule's state, ``updates.count`` a variable that the caller's
-    updates, or a `default_update`, change, ``valid.count`` one that only validations do, ``hyper.scale`` one that a
-    symbolic hyperparameter is computed from, which a callback may change, ``best.W`` the best value of a parameter.
+    updates, or a `default_update`, change, ``valid.count`` one that only validations change, ``hyper.scale`` one that
+    a symbolic hyperparameter is computed from and a callback may change, ``best.W`` the best value of a parameter.
     Parameters without a name are called ``unnamed0``, ``unnamed1`` in the order of the parameters, the second of two
     called W is ``W#2``.
 
     Parameters
     ----------
     fit : Fit
-        The state of its rule must have been made.
+        The state of its rule must exist.
     validated : iterable of variables
         What validations compute.
     """
@@ -68,7 +68,7 @@ class Snapshot:
 
     @cached_property
     def alike(self) -> dict[str, Variable]:
-        """The tensors by name that only their order tells apart: of one name or none, and of one shape and dtype."""
+        """The tensors by name that only their order distinguishes: one name or none, one shape and dtype."""
         found: dict[Any, dict[str, Variable]] = {}
         for n, v in self.variables().items():
             if not n.startswith("state.") and not graph.is_generator(v):
@@ -94,12 +94,12 @@ class Snapshot:
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Return all tensors by name: no copies, as a checkpoint is written before anything changes."""
-        # what another backend leaves in a variable may be an array of its own
+        # another backend may leave its own kind of array in a variable
         named = self.variables().items()
         return {n: np.asarray(v.get_value(borrow=True)) for n, v in named if not graph.is_generator(v)}
 
     def meta(self) -> dict[str, Any]:
-        """Return what is no tensor: the algorithm, its clock and numbers, and random generators."""
+        """Return what is not a tensor: the algorithm, its clock and numbers, and random generators."""
         hyper, context = self._rule.hyper, self._rule.context
         generators = {n: v.get_value() for n, v in self.variables().items() if graph.is_generator(v)}
         return {
@@ -115,7 +115,7 @@ class Snapshot:
         }
 
     def _groups(self) -> list[list[str]]:
-        """Return of each group of parameters the algorithm and the names."""
+        """Return the algorithm and the names of the parameters of each group."""
         names = dict(zip(self._problem.params, self._problem.names, strict=True))
         return [[type(rule).__name__.lower(), *(names[p] for p in params)] for rule, params in self._rule.members]
 
@@ -133,12 +133,12 @@ class Snapshot:
         return compare_names(expected, found)
 
     def _idle(self, found: Set[str], numbers: Mapping[str, float]) -> set[Variable]:
-        """Return the state that no update changes under these hyperparameters; make such state if it was found."""
+        """Return the state that no update changes under these hyperparameters; create it if it was found."""
         hyper, store = self._rule.hyper, self._rule.context.store
         now, before = hyper.numbers(), {*store.variables}
         try:
             if any(n.startswith("state.") for n in found - self.variables().keys()):
-                # of what was on for a while and now is off; a half is in the range of each
+                # state of options that were on and now are off; 0.5 is in the range of each
                 hyper.set_numbers({n: 0.5 for n in hyper.optional if not hyper.present(n)})
                 self._fit.changed()
                 store.discard(n for n in store.variables.keys() - before if f"state.{n}" not in found)
@@ -176,7 +176,7 @@ class Snapshot:
             raise CheckpointError(f"the checkpoint has clocks that are none: {error}") from error
 
     def _check_order(self, meta: Mapping[str, Any]) -> None:
-        """Raise CheckpointError if variables that only their order tells apart have changed places for certain."""
+        """Raise CheckpointError if variables that only their order distinguishes have certainly changed places."""
         then, now = meta.get("places") or {}, self._places
         moved = [n for n in now if n in then and then[n] != now[n]]
         if moved and sorted(then.values()) == sorted(now.values()):
@@ -185,7 +185,7 @@ class Snapshot:
                 "stands now; name them, or put the terms of the loss back in their order"
             )
 
-    def apply_params(self, tensors: Tensors, meta: Mapping[str, Any]) -> None:
+    def apply_params(self, tensors: Tensors, meta: Mapping[str, object]) -> None:
         """Set the parameters alone.
 
         Raises
@@ -200,13 +200,13 @@ class Snapshot:
         self._check_order(meta)
         graph.assign({p: found[name] for name, p in params.items()})
 
-    def restore(self, tensors: Tensors, meta: Mapping[str, Any]) -> None:
-        """Set every variable to what a checked checkpoint says; state that it does not need begins anew."""
+    def restore(self, tensors: Tensors, meta: Mapping[str, object]) -> None:
+        """Set every variable to the value in a checked checkpoint; reset the state that it does not have."""
         self._rule.context.store.reset()
         self.apply(tensors, meta)
 
     def apply(self, tensors: Tensors, meta: Mapping[str, Any]) -> Differences:
-        """Set variables to what a checkpoint says, but for those that it lacks or has otherwise: return these."""
+        """Set variables to the values in a checkpoint; return those that it lacks, or that do not fit."""
         generators, (updates, epochs, factor) = _generators(meta), _clocks(meta)
         differences, variables = self.differences(tensors, meta), self.variables()
         wrong = {*differences.unexpected, *differences.shapes, *differences.dtypes}
@@ -231,15 +231,15 @@ def _generators(meta: Mapping[str, Any]) -> dict[str, np.random.Generator]:
     return {n: generator_from(state) for n, state in meta["generators"].items()}
 
 
-def _clocks(meta: Mapping[str, Any]) -> tuple[np.int64, np.int64, float]:
+def _clocks(meta: Mapping[str, object]) -> tuple[np.int64, np.int64, float]:
     updates, epochs = (np.int64(checks.integer(name, meta[name], 0)) for name in ("updates", "epochs"))
     return updates, epochs, checks.number("rate_factor", meta["rate_factor"], at_least=0)
 
 
 def _moving(used: Iterable[Variable]) -> list[Variable]:
-    """Return the shared variables behind expressions that change as they are computed, or draw random numbers."""
+    """Return the shared variables of expressions that change when these are computed, or draw random numbers."""
     found = graph.shared_inputs(used)
-    for v in found:  # which grows: what an update is computed from may have one itself
+    for v in found:  # the list grows: variables of an update may have an update themselves
         if v.default_update is not None:
             found += [u for u in graph.shared_inputs([v.default_update]) if u not in found]
     return [v for v in found if graph.is_generator(v) or v.default_update is not None]

@@ -1,4 +1,4 @@
-"""Whether a density is a sum over the rows of data, as training on batches of rows takes it to be."""
+"""A check that a density is a sum over the rows of data, as training on batches of rows needs it."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ DISTANCES = (0.5, 0.05, 0.005, 0.0)
 
 
 def check_sums(
-    terms: Mapping[str, Variable], params: Sequence[Variable], inputs: Sequence[Variable], rows: Sequence[Any]
+    terms: Mapping[str, Variable], params: Sequence[Variable], inputs: Sequence[Variable], rows: Sequence[object]
 ) -> None:
-    """Raise ValueError for a term of a density that is no sum over rows.
+    """Raise ValueError for a term of a density that is not a sum over rows.
 
-    Not where the parameters are: a term may be zero there, whatever the rows are.
+    The check is made at a distance from the parameters, as a term may be zero there for any rows.
 
     Parameters
     ----------
     terms : mapping of str to scalar TensorVariable
-        Each times the number of all rows over that of a batch.
+        Each multiplied by the number of all rows over that of a batch.
     params : sequence of shared variables
     inputs : sequence of TensorVariable
         What batches of rows are fed to.
@@ -60,7 +60,7 @@ def check_sums(
 
 
 def _some(rows: Sequence[Any]) -> list[Any]:
-    """Return a few rows of each array, in blocks, which any kind of array has; what does not fit, as it is."""
+    """Return a few rows of each array, in slices, which any kind of array has; all rows if lengths differ."""
     count, block = len(rows[0]), FEW // 4
     if count <= FEW or any(len(x) != count for x in rows):
         return list(rows)
@@ -76,7 +76,7 @@ def _move(moved: Mapping[Variable, Variable], distance: float) -> None:
 
 
 def _compare(whole: Mapping[str, float], parts: Mapping[str, float], names: str) -> None:
-    """Raise ValueError if a term of all rows is not what those of batches come to."""
+    """Raise ValueError if a term over all rows differs from its sum over batches."""
     tolerance = max(1e-9, 200 * np.finfo(pytensor.config.floatX).eps)
     for name, value in whole.items():
         if not abs(value - parts[name]) <= tolerance * (abs(value) + abs(parts[name])):

@@ -1,4 +1,4 @@
-"""What a model function makes of a number of features and outputs: a graph, and what is compiled from it."""
+"""The graph that a model function returns for a number of features and outputs, and its compiled functions."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pytensor.graph.basic import equal_computations
 from .. import config
 from ..compiling import backends
 from ..optimizer import Optimizer, build
+from ..stepping.needs import Backend
 from ..stepping.one_by_one import mode
 from ..symbolic import graph
 from ..symbolic.graph import Variable
@@ -26,7 +27,7 @@ FORM = "(inputs, target, prediction, loss)"
 
 
 class Model(NamedTuple):
-    """A graph with its values: what it is fed, what it predicts, and the loss of that.
+    """A graph with its values: inputs, target, prediction and loss.
 
     Attributes
     ----------
@@ -42,13 +43,13 @@ class Model(NamedTuple):
     loss: Variable
 
     @classmethod
-    def checked(cls, made: Any) -> Model:
-        """Return what a model function has returned as a Model.
+    def checked(cls, made: object) -> Model:
+        """Return the result of a model function as a Model.
 
         Raises
         ------
         TypeError, ValueError
-            If it is something else; names what.
+            If it is something else; the message names the part.
         """
         if not isinstance(made, Sequence) or len(made) != len(cls._fields):
             raise TypeError(f"model must return {FORM}, got {made!r}")
@@ -66,7 +67,7 @@ class Model(NamedTuple):
 
     @property
     def shared(self) -> list[Variable]:
-        """The shared variables: parameters, and whatever else it is computed from."""
+        """The shared variables: parameters, and others that it is computed from."""
         return graph.shared_inputs([self.prediction, self.loss])
 
     def values(self) -> dict[str, np.ndarray]:
@@ -87,7 +88,7 @@ class Model(NamedTuple):
     def same_graph(self, other: Model) -> bool:
         """Whether another computes the same from variables of the same names, types and shapes."""
         own, others = ([m.x, m.target, *m.shared] for m in (self, other))
-        if graph.labels(self.shared) != graph.labels(other.shared):  # groups and `params_` go by them
+        if graph.labels(self.shared) != graph.labels(other.shared):  # groups and `params_` use these names
             return False
         if [_kind(v) for v in own] != [_kind(v) for v in others]:
             return False
@@ -95,7 +96,7 @@ class Model(NamedTuple):
         return bool(equal_computations(*results, own, others))
 
     def check_rows(self, x: np.ndarray, n_outputs: int) -> None:
-        """Raise ValueError if the prediction has not one row for each row of `x`, and a column for each output.
+        """Raise ValueError unless the prediction has a row for each row of `x`, and a column for each output.
 
         For one output it may be a vector.
         """
@@ -109,7 +110,7 @@ class Model(NamedTuple):
             )
 
 
-def _check_fed(name: str, v: Any, ndims: Sequence[int], wanted: str) -> None:
+def _check_fed(name: str, v: Variable, ndims: Sequence[int], wanted: str) -> None:
     if not graph.is_tensor(v) or v.owner is not None or graph.is_shared(v) or v.type.ndim not in ndims:
         raise TypeError(f"the {name} of model must be {wanted}, got {v!r}; model must return {FORM}")
 
@@ -126,7 +127,7 @@ def _kind(v: Variable) -> tuple[Any, ...]:
 
 
 class Network:
-    """A graph with what was compiled from it, for all models that have the same one.
+    """A graph with its compiled functions, for all models with the same graph.
 
     Parameters
     ----------
@@ -135,13 +136,13 @@ class Network:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        # schedules and the like may differ from fit to fit; what was compiled for the first of them goes
+        # each fit may bring other schedules: of several optimizers, the oldest is dropped
         self._optimizers: deque[tuple[dict[str, Any], Optimizer]] = deque(maxlen=4)
         self._predictions: dict[Any, Any] = {}
 
-    def optimizer(self, build_settings: Mapping[str, Any], hyper: Mapping[str, Any]) -> Optimizer:
-        """Return an optimizer of the loss, as it is after `build`; `hyper` is what it will be given."""
-        # numbers are live, anything else shapes the graph
+    def optimizer(self, build_settings: Mapping[str, Any], hyper: Mapping[str, object]) -> Optimizer:
+        """Return an optimizer of the loss, as after `build`, for a run with these hyperparameters."""
+        # numbers can change later, anything else shapes the graph
         form = {**build_settings, **{n: None if isinstance(v, Real) else v for n, v in hyper.items()}}
         for known, opt in self._optimizers:
             if _equal(form, known):
@@ -150,7 +151,7 @@ class Network:
         self._optimizers.append((form, opt))
         return opt
 
-    def predict(self, x: np.ndarray, backend: Any) -> np.ndarray:
+    def predict(self, x: np.ndarray, backend: Backend) -> np.ndarray:
         """Return the prediction for rows."""
         key = (*backends.key(backend), config.generated, config.products, config.parallel)
         if key not in self._predictions:
@@ -161,20 +162,20 @@ class Network:
         return np.array(self._predictions[key](np.asarray(x, self.model.x.type.dtype, order="C")))
 
 
-def _equal(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+def _equal(a: Mapping[str, object], b: Mapping[str, object]) -> bool:
     try:
         return bool(a == b)
-    except ValueError:  # arrays in them, of which NumPy asks which elements are meant
+    except ValueError:  # they hold arrays, whose equality has no single truth value
         return False
 
 
 class Pool:
-    """Networks that nobody uses: who needs one takes it out, so that no two threads work on the same.
+    """Unused networks: a thread takes one out while it uses it, so that no two threads share one.
 
     Parameters
     ----------
     most : int
-        How many to keep.
+        How many networks to keep.
     """
 
     def __init__(self, most: int) -> None:
@@ -187,7 +188,7 @@ class Pool:
         network = self._taken(model) or Network(model)
         network.model.take(model)
         yield network
-        with self._lock:  # not after an error: who knows what it left
+        with self._lock:  # not after an error, which may have left it in any state
             self._idle.append(network)
 
     def _taken(self, model: Model) -> Network | None:

@@ -115,8 +115,8 @@ class Posterior:
         self._find_draws(random_seed)
 
     def _scaled(self, fed: Mapping[Variable, Variable], count: int) -> dict[str, Variable]:
-        """Return the terms of the log density by name, those of rows multiplied by `count` over the batch's rows."""
-        from pymc.variational.minibatch_rv import MinibatchRandomVariable  # has total_size, and scales itself
+        """Return the terms of the log density by name; terms over rows times `count` over the rows of a batch."""
+        from pymc.variational.minibatch_rv import MinibatchRandomVariable  # it has total_size, and scales itself
 
         model, factor = self.model, count / next(iter(fed)).shape[0]
         variables = [*model.free_RVs, *model.observed_RVs, *model.potentials]
@@ -134,14 +134,14 @@ class Posterior:
         return out
 
     def _find_draws(self, random_seed: int | None) -> None:
-        """Find what `pm.Minibatch` draws."""
+        """Find the generators of `pm.Minibatch`, and the number of batches in a pass."""
         from pymc.data import MinibatchOp
         from pymc.pytensorf import reseed_rngs
 
         self.updates = draws.advanced([self.loss], {})
         if random_seed is not None:
             reseed_rngs([*self.updates], random_seed)
-        # a model may hold copies of the node that draws, all with one generator
+        # a model may have copies of the node that draws, all with one generator
         owners = {v.owner for v in ancestors([self.loss])}
         nodes = [node for node in owners if node is not None and isinstance(node.op, MinibatchOp)]
         drawn = [(o, i) for node in nodes for o, i in zip(node.outputs, node.inputs, strict=True) if graph.is_tensor(o)]
@@ -161,7 +161,7 @@ class Posterior:
             Free variables and deterministic ones, these on the data that the model holds.
         """
         unobserved, values = self.model.unobserved_value_vars, self.model.value_vars
-        # once, so that a heavy compilation does not pay
+        # it is called once, so that a long compilation does not pay
         settings = {"point_fn": False, "on_unused_input": "ignore", "mode": "FAST_COMPILE"}
         function = self.model.compile_fn(unobserved, inputs=values, **settings)
         present = [v.get_value() if graph.is_shared(v) else v.data for v in self._values.values()]
@@ -172,7 +172,7 @@ class Posterior:
 
 def find_MAP(
     *,
-    model: Any = None,
+    model: object = None,
     rows: Sequence[str] | Mapping[str, Any] | None = None,
     vars: Sequence[Variable] | None = None,
     initvals: Mapping[Any, Any] | None = None,
@@ -227,7 +227,7 @@ def find_MAP(
     include_transformed = flag("include_transformed", include_transformed)
     posterior = Posterior(model, rows, vars, initvals, random_seed)
     run = {"rng": random_seed, **_end(algo, settings, posterior.data is None)}
-    if posterior.updates:  # what is drawn anew each time cannot tell which point is better
+    if posterior.updates:  # batches that are drawn anew each time cannot show which point is better
         run |= {"train_batches": posterior.batches, "validate_every": None}
     run |= {name: settings.pop(name) for name in NAMES if name in settings}
     opt = build(algo, posterior.loss, posterior.params, posterior.inputs, posterior.updates, **settings)
@@ -235,17 +235,17 @@ def find_MAP(
     return posterior.point(include_transformed)
 
 
-def _end(algo: Any, settings: dict[str, Any], whole: bool) -> dict[str, Any]:
-    """Return what ends a run, of all data at once or of batches, for which the caller has set no end."""
+def _end(algo: str | type[Algorithm], settings: dict[str, Any], whole: bool) -> dict[str, Any]:
+    """Return the limits of a run for which the caller has set none."""
     if any(name in settings for name in ENDS):
         return {}
     if algo != "adam" or "learning_rate" in settings or "preset" in settings:
         return {"max_updates": MOST}
     settings["learning_rate"] = Cosine(START, MOST)
     given = settings.get("callbacks", ())
-    settings["callbacks"] = [_settled(), *given] if isinstance(given, Sequence) else given  # which is refused
+    settings["callbacks"] = [_settled(), *given] if isinstance(given, Sequence) else given  # minimize refuses it
     often = {"validate_every": 100} if whole else {}
-    return {"max_updates": MOST, "patience": None, **often}  # at a high rate the best may come early, and by chance
+    return {"max_updates": MOST, "patience": None, **often}  # at a high rate the best loss may come early by chance
 
 
 def _settled() -> Callable[[Optimizer, Record], None]:
@@ -264,7 +264,7 @@ def _settled() -> Callable[[Optimizer, Record], None]:
 
 
 def _started(model: Any, initvals: Mapping[Any, Any] | None) -> dict[Any, Any]:
-    """Return where to start, as it was given, if all of it is of the model."""
+    """Return `initvals` as a dict, checked: all names belong to the model."""
     if initvals is not None and not isinstance(initvals, Mapping):
         raise TypeError(f"initvals must map variables of the model or their names to values, got {initvals!r}")
     known = [v.name for v in [*model.free_RVs, *model.value_vars]]
@@ -292,7 +292,7 @@ def _free(model: Any, chosen: Sequence[Variable] | None) -> list[Variable]:
 
 
 def _depends(expression: Variable, fed: Mapping[Variable, Variable]) -> bool:
-    """Whether an expression depends on rows or their number; how wide they are, batches do share."""
+    """Whether an expression depends on rows or their number; their width does not count, as batches share it."""
     shapes = (v for v in ancestors([expression]) if v.owner is not None and isinstance(v.owner.op, Shape_i))
     widths = [v for v in shapes if v.owner.op.i > 0 and v.owner.inputs[0] in fed]
     return not {*fed}.isdisjoint(ancestors([expression], blockers=widths))
@@ -303,7 +303,7 @@ def _names(fed: Mapping[Variable, Variable]) -> str:
 
 
 def _check_observed(model: Any, variable: Variable, fed: Mapping[Variable, Variable], ndim: int) -> None:
-    """Raise ValueError if a variable that depends on rows is not one whose values are rows, too."""
+    """Raise ValueError if a variable depends on rows, but has no value for each row."""
     if variable in model.free_RVs:
         raise ValueError(
             f"rows must be of observed variables, got {_names(fed)}, which the free variable {variable.name!r} depends "

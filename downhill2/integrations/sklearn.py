@@ -15,6 +15,7 @@ from ..extras import need
 from ..fitting.settings import BESIDE_RUN, NAMES
 from ..optimizer import build
 from ..symbolic import graph
+from ..symbolic.graph import Variable
 from .networks import Model, Pool
 
 need("sklearn", "sklearn")
@@ -30,7 +31,7 @@ __all__ = ["Estimator", "linear_regression", "softmax_regression"]
 
 KINDS = ("classifier", "regressor")
 OF_BUILD = ("algo", "groups", "backend")
-# what a run takes that has another name here, or is made of variables that only the model function sees
+# arguments of a run with another name here, or for variables that only the model function has
 OTHERWISE = {
     "rng": "give random_state",
     "valid_loss": "model returns the one loss there is",
@@ -83,7 +84,7 @@ def linear_regression(n_features: int, n_outputs: int, rng: np.random.Generator)
     return x, y, prediction, ((prediction - y) ** 2).mean()
 
 
-def _linear(x: Any, n_features: int, n_outputs: int) -> Any:
+def _linear(x: Variable, n_features: int, n_outputs: int) -> Variable:
     W = pytensor.shared(np.zeros((n_features, n_outputs), pytensor.config.floatX), name="W")
     return x @ W + pytensor.shared(np.zeros(n_outputs, pytensor.config.floatX), name="b")
 
@@ -165,17 +166,17 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
         model: Callable[[int, int, np.random.Generator], Any] | None = None,
         kind: str = "classifier",
         validation_fraction: float = 0.0,
-        random_state: Any = None,
+        random_state: object = None,
         **settings: Any,
     ) -> None:
         self.model, self.kind = model, kind
         self.validation_fraction, self.random_state = validation_fraction, random_state
-        self._settings = settings  # hidden, as scikit-learn allows no public attribute that is in no signature
+        self._settings = settings  # private, as scikit-learn wants each public attribute in the signature
 
     # -- parameters
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters, with the settings that were given.
+        """Return the parameters and the settings.
 
         Parameters
         ----------
@@ -185,7 +186,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
         return {**super().get_params(deep), **self._settings}
 
     def set_params(self, **params: Any) -> Estimator:
-        """Set parameters; a name that is none of the four is a setting, which `fit` will check.
+        """Set parameters; any other name than the four is a setting, which `fit` checks.
 
         Returns
         -------
@@ -232,16 +233,16 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
         KeyboardInterrupt
             At Ctrl-C, when training has ended.
         """
-        self.__dict__.pop("params_", None)  # of a fit before; whoever fails here is not fitted
+        self.__dict__.pop("params_", None)  # from the fit before: after a failure the estimator is not fitted
         self._check()
         X, y = validate_data(self, X, y, y_numeric=not _classifies(self), multi_output=not _classifies(self))
         targets = self._encoded(y)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         default = softmax_regression if _classifies(self) else linear_regression
-        self._made_by = self.model or default, seed  # also those of predictions, whatever set_params has made of them
+        self._made_by = self.model or default, seed  # kept for predictions, as set_params may change them
         rng = np.random.default_rng(seed)
         model = self._made(rng)
-        # the probability of the second of two classes says it all
+        # of two classes, the probability of the second one is enough
         model.check_rows(X[:2], 1 if _classifies(self) and model.prediction.ndim == 1 else self.n_outputs_)
         train, valid = self._split(X.astype(model.x.type.dtype), self._fed(targets, model.target))
         self._train(model, train, valid, rng)
@@ -259,7 +260,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
         build(self._settings.get("algo", "rmsprop"), None).hyper.parse(hyper, BESIDE_RUN)
 
     def _encoded(self, y: NDArray[Any]) -> NDArray[Any]:
-        """Return indices of classes, or a matrix of one column per output; and take note of what y is."""
+        """Return indices of classes, or a matrix with a column per output; set the attributes that describe y."""
         self._is_flat = y.ndim == 1
         if not _classifies(self):
             targets = y.reshape(len(y), -1)
@@ -282,7 +283,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
             )
         return model
 
-    def _fed(self, targets: NDArray[Any], variable: Any) -> NDArray[Any]:
+    def _fed(self, targets: NDArray[Any], variable: Variable) -> NDArray[Any]:
         """Return targets as the model takes them."""
         if _classifies(self) and variable.ndim == 2:
             targets = np.eye(self.n_outputs_)[targets]
@@ -301,19 +302,19 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
         X_train, X_valid, y_train, y_valid = train_test_split(X, y, stratify=stratify, **options)
         return [X_train, y_train], [X_valid, y_valid]
 
-    def _train(self, model: Model, train: Any, valid: Any, rng: np.random.Generator) -> None:
+    def _train(self, model: Model, train: object, valid: object, rng: np.random.Generator) -> None:
         given = {"algo": "rmsprop", "progress": False, "on_signal": "raise", **self._settings}
         of_build = {n: given.pop(n) for n in OF_BUILD if n in given}
         with POOL.lent(model) as network:
             opt = network.optimizer(of_build, {n: v for n, v in given.items() if n not in NAMES})
             opt.minimize(train, valid, rng=rng, **given)
             self.history_, self.stopped_ = opt.history, opt.stopped
-            opt.reset()  # which lets go of the data
+            opt.reset()  # lets go of the data
             self.params_ = network.model.values()
 
     # -- prediction
 
-    def predict(self, X: Any) -> NDArray[Any]:
+    def predict(self, X: object) -> NDArray[Any]:
         """Return the most probable class, or the prediction, of each row.
 
         Parameters
@@ -332,7 +333,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
         return prediction.ravel() if self._is_flat else prediction.reshape(len(prediction), -1)
 
     @available_if(_classifies)  # type: ignore[untyped-decorator]
-    def predict_proba(self, X: Any) -> NDArray[Any]:
+    def predict_proba(self, X: object) -> NDArray[Any]:
         """Return the probability of each class for each row.
 
         Parameters
@@ -347,7 +348,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ann
         p = self._predicted(X)
         return np.column_stack([1 - p, p]) if p.ndim == 1 else p
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, X: object, y: object, sample_weight: object = None) -> float:
         """Return the accuracy of a classifier, or the coefficient of determination of a regressor.
 
         Parameters

@@ -10,14 +10,12 @@ Standard JSON has no NaN and no infinities: here such a float is ``{"$float": "n
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import logging
 import math
 import os
 import re
-import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +27,9 @@ import pytensor
 from safetensors import SafetensorError, safe_open
 
 from .. import checks
+from ..jsonable import nested
 from ..version import __version__
+from .whole_file import replacing, sync
 
 __all__ = ["HISTORY", "RESULT", "CheckpointError", "Directory", "check", "holds_run", "read", "write"]
 
@@ -37,8 +37,8 @@ Tensors = dict[str, np.ndarray]
 
 _log = logging.getLogger("downhill2")
 
-RESULT = "result.safetensors"  # what a run that has ended leaves beside its checkpoints
-HISTORY = "history.jsonl"  # where its records go
+RESULT = "result.safetensors"  # a finished run writes it beside its checkpoints
+HISTORY = "history.jsonl"  # the file of its records
 
 _FORMAT = 1
 _LONGEST_HEADER = 100_000_000  # what readers of safetensors accept
@@ -57,7 +57,7 @@ class CheckpointError(Exception):
     """A checkpoint that cannot be written or read; the message names the file and what is wrong."""
 
 
-def write(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
+def write(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], meta: Mapping[str, object]) -> None:
     """Write a checkpoint; the file that was there before stays until the new one is on the disk.
 
     Parameters
@@ -67,7 +67,7 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], meta:
     tensors : mapping of str to ndarray
         Of any shape and layout; bool, integers, float16, float32, float64 or complex64.
     meta : mapping of str to object
-        What JSON holds: mappings with str keys, lists, tuples (read back as lists), str, int of any size, float
+        Values that JSON holds: mappings with str keys, lists, tuples (read back as lists), str, int of any size, float
         (NaN and infinities too), bool, None, and NumPy scalars of these kinds.
 
     Raises
@@ -75,19 +75,19 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], meta:
     TypeError, ValueError
         If a tensor or an entry of `meta` is none of these. No file was touched.
     CheckpointError
-        If the system refuses. The former file is whole and no temporary file is left. Only when what fails is the
-        last act, to make the new file's name durable, the new file is there, whole as well.
+        If the system refuses. The former file is whole and no temporary file is left. If only the last step fails,
+        which makes the name of the new file durable, the new file is there and whole.
     """
     _write(checks.path("path", path), tensors, meta, {})
 
 
-def check(tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
-    """Raise the TypeError or ValueError that `write` would raise for these; to be told before there is much to lose."""
+def check(tensors: Mapping[str, np.ndarray], meta: Mapping[str, object]) -> None:
+    """Raise the TypeError or ValueError that `write` would raise, before there is much to lose."""
     arranged(tensors)
     plain(meta, "meta")
 
 
-def _write(path: Path, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any], marks: dict[str, bool]) -> None:
+def _write(path: Path, tensors: Mapping[str, np.ndarray], meta: Mapping[str, object], marks: dict[str, bool]) -> None:
     if not isinstance(meta, Mapping):
         raise TypeError(f"meta must be a mapping, got {meta!r}")
     arrays, contents = arranged(tensors), {**marks, "meta": plain(meta, "meta")}
@@ -96,13 +96,13 @@ def _write(path: Path, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any
         raise ValueError(f"meta must be shorter than {_LONGEST_HEADER} bytes as JSON, got {len(blank)} with names")
     try:
         with replacing(path) as file, ThreadPoolExecutor() as pool:
-            # Hashing takes as long as the disk, and does not need the interpreter: both at once. So the
-            # header, which has the digests and therefore a length known before them, is written last.
+            # Hashing takes as long as writing, and threads do both at once. The header has the digests, but its
+            # length is known before them: it is written last.
             digests = {name: pool.submit(digest_of, array) for name, array in arrays.items()}
             file.seek(len(blank))
             for array in arrays.values():
                 _put(file, _bytes(array))
-            _sync(file)
+            sync(file)
             file.seek(0)
             _put(file, _header(arrays, {name: digest.result() for name, digest in digests.items()}, contents))
     except OSError as error:
@@ -110,49 +110,12 @@ def _write(path: Path, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any
 
 
 def _put(file: BinaryIO, data: bytes | memoryview) -> None:
-    """Write all bytes of a checkpoint: every one of them passes here."""
+    """Write bytes of a checkpoint; all of them pass here."""
     file.write(data)
 
 
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file beside `path` that takes its place at the end, or goes if there is an error."""
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "x+b") as file:
-            yield file
-            _sync(file)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    if os.name == "nt":  # pragma: no cover  (Windows opens no directories)
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # what file systems say that cannot do this for a directory
-        if error.errno not in (errno.EINVAL, errno.EBADF):
-            raise
-    finally:
-        os.close(descriptor)
-
-
 def arranged(tensors: Mapping[str, np.ndarray]) -> Tensors:
-    """Return what the file holds, in its order: the widest dtypes first, so that each tensor is aligned."""
+    """Return the arrays in the order of the file: the widest dtypes first, so that each one is aligned."""
     arrays = {}
     for name, value in tensors.items():
         if not isinstance(name, str):
@@ -184,7 +147,7 @@ def digest_of(array: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _header(arrays: Tensors, digests: Mapping[str, str], contents: Mapping[str, Any]) -> bytes:
+def _header(arrays: Tensors, digests: Mapping[str, str], contents: Mapping[str, object]) -> bytes:
     """Return the beginning of the file: the header's length, and the header."""
     entries: dict[str, Any] = {"__metadata__": noted(digests, contents)}
     end = 0
@@ -196,8 +159,8 @@ def _header(arrays: Tensors, digests: Mapping[str, str], contents: Mapping[str, 
     return len(header).to_bytes(8, "little") + header
 
 
-def noted(digests: Mapping[str, str], contents: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a file says of itself and its tensors: a text of JSON, and the SHA-256 of that."""
+def noted(digests: Mapping[str, str], contents: Mapping[str, object]) -> dict[str, str]:
+    """Return the metadata of a file: a text of JSON, and the SHA-256 of that text."""
     text = json.dumps({"format": _FORMAT, "versions": _versions(), "sha256": digests, **contents}, allow_nan=False)
     return {"downhill2": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
@@ -206,22 +169,22 @@ def _versions() -> dict[str, str]:
     return {"downhill2": __version__, "pytensor": pytensor.__version__, "numpy": np.__version__}
 
 
-def plain(value: Any, where: str) -> Any:
+def plain(value: object, where: str) -> Any:
     """Return `value` as JSON holds it."""
+    return nested(value, _leaf, where, lambda mapping, where: [_key(key, where) for key in mapping])
+
+
+def _leaf(value: object, where: str) -> object:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return {"$float": repr(value)}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, list | tuple):
-        return [plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
-    if isinstance(value, Mapping):
-        return {_key(key, where): plain(item, f"{where}[{key!r}]") for key, item in value.items()}
     raise TypeError(f"{where} must be a str, number, bool, None, list or mapping, got {value!r}")
 
 
-def _key(key: Any, where: str) -> str:
+def _key(key: object, where: str) -> str:
     if not isinstance(key, str):
         raise TypeError(f"the keys of {where} must be str, got {key!r}")
     if key == "$float":
@@ -241,7 +204,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Tensors, dict[str, Any]]:
     Raises
     ------
     CheckpointError
-        If there is no such file, it cannot be read, it is no checkpoint, or a bit of it is not what was written.
+        If there is no such file, it cannot be read, it is no checkpoint, or a bit of it has changed.
     """
     path = checks.path("path", path)
     with _opened(path) as file:
@@ -250,7 +213,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Tensors, dict[str, Any]]:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Open a file and raise CheckpointError for whatever its contents, which may be anything, bring about."""
+    """Open a file; raise CheckpointError for each error that its contents cause."""
     try:
         if not path.is_file():
             raise CheckpointError(f"cannot read {path}: there is no such file")
@@ -284,7 +247,7 @@ def verified(
 
 
 def _note(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Return what `noted` has in the metadata of a file, verified."""
+    """Return what `noted` wrote into the metadata of a file, verified."""
     text = metadata["downhill2"]
     if hashlib.sha256(text.encode()).hexdigest() != metadata["sha256"]:
         raise CheckpointError(f"{path} is damaged: the checksum of its metadata is wrong")
@@ -315,7 +278,7 @@ class Directory:
     path : path
         Made if it is missing.
     keep : int, optional
-        How many of the newest stay. The one last saved as the best stays besides.
+        How many of the newest stay, besides the one that was last saved as the best.
 
     Raises
     ------
@@ -331,7 +294,7 @@ class Directory:
     def __init__(self, path: str | os.PathLike[str], keep: int = 2) -> None:
         self.path, self.keep = checks.path("path", path), checks.integer("keep", keep, 1)
         self.history = self.path / HISTORY
-        self._told = False  # that files cannot be removed
+        self._told = False  # whether the log says that files cannot be removed
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
@@ -341,14 +304,13 @@ class Directory:
         self._best = next((updates for updates, file in reversed(files.items()) if _is_best(file)), None)
 
     def tidy(self) -> None:
-        """Remove the temporary files of writers that were killed; to be called by who is the only writer."""
+        """Remove the temporary files of writers that were killed; only the single writer may call it."""
         self._remove(file for file in self.path.iterdir() if _TEMPORARY.fullmatch(file.name))
 
-    def save(self, updates: int, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any], best: bool) -> Path:
-        """Write the checkpoint after so many updates, then remove those that are no longer needed.
+    def save(self, updates: int, tensors: Mapping[str, np.ndarray], meta: Mapping[str, object], best: bool) -> Path:
+        """Write the checkpoint after `updates` updates, then remove those that are not needed any more.
 
-        Checkpoints of later updates are removed too: the run has gone back behind them, and what is saved last is
-        the latest.
+        Checkpoints of later updates are removed too, because the run has gone back before them.
 
         Parameters
         ----------
@@ -404,7 +366,7 @@ class Directory:
             try:
                 file.unlink(missing_ok=True)
             except OSError as error:
-                # the run need not end for it
+                # the run goes on all the same
                 level = logging.INFO if self._told else logging.WARNING
                 _log.log(level, "cannot remove %s: %s", file, error.strerror or error)
                 self._told = True
@@ -427,7 +389,7 @@ def holds_run(path: str | os.PathLike[str]) -> bool:
 
 
 def _is_best(path: Path) -> bool:
-    """Return whether a file was saved as the best; of one that cannot be read, no."""
+    """Return whether a file was saved as the best; False if it cannot be read."""
     try:
         with _opened(path) as file:
             return _note(path, file.metadata() or {}).get("best") is True

@@ -1,6 +1,6 @@
-"""An optimizer in one file: safetensors, an archive of NumPy or HDF5, as the end of its name says.
+"""An optimizer in one file: safetensors, an archive of NumPy, or HDF5; the suffix of the name decides.
 
-Whichever it is, it holds the same: each tensor under its name, and two texts, ``downhill2`` and ``sha256``, which are
+Each format holds the same: each tensor under its name, and two texts, ``downhill2`` and ``sha256``, which are
 the metadata of a checkpoint. Nothing is pickled.
 """
 
@@ -17,11 +17,12 @@ import numpy as np
 from ..extras import need
 from . import checkpoint
 from .checkpoint import CheckpointError, Tensors
+from .whole_file import replacing
 
 SUFFIXES = ("", ".safetensors", ".npz", ".h5", ".hdf5")
 
 
-def write(path: Path, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
+def write(path: Path, tensors: Mapping[str, np.ndarray], meta: Mapping[str, object]) -> None:
     """Write a file, as `checkpoint.write` does, in the format that its name says."""
     suffix = _suffix(path)
     if suffix in SUFFIXES[:2]:
@@ -35,7 +36,7 @@ def write(path: Path, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any]
     texts = checkpoint.noted(digests, {"meta": checkpoint.plain(meta, "meta")})
     put = _put_archive if suffix == ".npz" else _put_hdf5
     try:
-        with checkpoint.replacing(path) as file:
+        with replacing(path) as file:
             put(file, arrays, texts)
     except OSError as error:
         raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
@@ -75,7 +76,7 @@ def _put_hdf5(file: BinaryIO, arrays: Tensors, texts: Mapping[str, str]) -> None
 
 @contextmanager
 def _archive(path: Path) -> Iterator[Mapping[str, Any]]:
-    # opened here, as NumPy leaves a file open that it cannot read
+    # opened here, as NumPy does not close a file that it cannot read
     with _readable(path), open(path, "rb") as file, np.load(file, allow_pickle=False) as store:
         yield store
 
@@ -91,7 +92,7 @@ def _hdf5(path: Path) -> Iterator[Mapping[str, Any]]:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Raise CheckpointError for whatever the contents of a file, which may be anything, bring about."""
+    """Raise CheckpointError for each error that the contents of a file cause."""
     try:
         yield
     except CheckpointError:

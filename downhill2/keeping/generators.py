@@ -1,4 +1,4 @@
-"""What goes into a checkpoint and comes out of it: random generators as JSON, names compared with those expected."""
+"""Contents of a checkpoint: random generators as JSON, and names compared with those expected."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
+
+from ..jsonable import arrays_as_lists
 
 __all__ = ["Differences", "compare_names", "generator_from", "generator_state"]
 
@@ -24,7 +27,7 @@ class Differences:
     ----------
     missing, unexpected : tuple of str
     shapes, dtypes : dict of str to pair
-        For each name where it differs, what was expected and what was found.
+        For each name with a difference, the expected and the found one.
     """
 
     missing: tuple[str, ...]
@@ -47,7 +50,9 @@ class Differences:
         return ("missing", self.missing), ("unexpected", self.unexpected)
 
 
-def compare_names(expected: Mapping[str, tuple[tuple[int, ...], Any]], found: Mapping[str, np.ndarray]) -> Differences:
+def compare_names(
+    expected: Mapping[str, tuple[tuple[int, ...], DTypeLike]], found: Mapping[str, np.ndarray]
+) -> Differences:
     """Compare tensors with the names, shapes and dtypes they should have.
 
     Parameters
@@ -70,7 +75,7 @@ def compare_names(expected: Mapping[str, tuple[tuple[int, ...], Any]], found: Ma
 
 
 def generator_state(generator: np.random.Generator) -> dict[str, Any]:
-    """Return all that a random generator is, as JSON holds it.
+    """Return the whole state of a random generator, as JSON holds it.
 
     Parameters
     ----------
@@ -80,7 +85,7 @@ def generator_state(generator: np.random.Generator) -> dict[str, Any]:
     Returns
     -------
     dict
-        What ``generator.bit_generator.state`` is, with lists for arrays; and under `seed` the seed sequence, which
+        ``generator.bit_generator.state``, with lists for arrays; and under `seed` the seed sequence, which
         ``generator.spawn`` draws from (None if the generator has none).
     """
     bits = generator.bit_generator
@@ -88,7 +93,7 @@ def generator_state(generator: np.random.Generator) -> dict[str, Any]:
         raise TypeError(f"generator must be over one of {', '.join(_GENERATORS)}, got {type(bits).__name__}")
     sequence = bits.seed_seq
     seed = sequence.state if isinstance(sequence, np.random.SeedSequence) else None
-    state: dict[str, Any] = _listed({**bits.state, "seed": seed})
+    state: dict[str, Any] = arrays_as_lists({**bits.state, "seed": seed})
     return state
 
 
@@ -104,22 +109,14 @@ def generator_from(state: Mapping[str, Any]) -> np.random.Generator:
         seed = state["seed"]
         sequence = None if seed is None else np.random.SeedSequence(**seed)
         bits: Any = _GENERATORS[state["bit_generator"]](sequence)
-        # Plain integers come back as Python's, lists as the arrays that they were.
+        # integers stay integers of Python; lists become arrays again
         bits.state = {key: _arrayed(value) for key, value in state.items() if key != "seed"}
     except (LookupError, OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"state must be what generator_state returns, got {state!r}") from error
     return np.random.Generator(bits)
 
 
-def _listed(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _listed(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_listed(item) for item in value]
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-
-
-def _arrayed(value: Any) -> Any:
+def _arrayed(value: object) -> Any:
     if isinstance(value, Mapping):
         return {key: _arrayed(item) for key, item in value.items()}
     return np.array(value, np.uint64) if isinstance(value, list) else value

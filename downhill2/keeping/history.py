@@ -10,13 +10,16 @@ import math
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import checks
 from ..loop.run import Record
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["History", "beginnings", "check_columns", "csv_cells", "decoded", "encoded", "latest_run", "trained"]
 
@@ -34,8 +37,8 @@ class History(Sequence[Record]):
     """All records of an optimizer's runs, in order: a sequence of records, and a table with columns.
 
     Columns are ``epoch``, ``updates``, ``seconds``, ``rows_per_second``, ``validated``, ``improved``, ``events``,
-    and one for each monitor and hyperparameter: ``train.loss``, ``valid.loss``, ``hyper.learning_rate`` ... In
-    these a record that does not have the value holds NaN.
+    and one for each monitor and hyperparameter: ``train.loss``, ``valid.loss``, ``hyper.learning_rate`` ... These hold
+    NaN for a record without the value.
 
     Parameters
     ----------
@@ -55,8 +58,8 @@ class History(Sequence[Record]):
         self._flags = {name: bytearray() for name in _FLAGS}
         self._events: list[tuple[str, ...]] = []
         self._values: dict[str, array[float]] = {}
-        # Which values a record has, as it may lack some or have them as NaN, and in which order: one entry for each
-        # combination, and its number for each record.
+        # The names of the values of a record, in its order, as a record may lack some: each combination once, and the
+        # number of the combination for each record.
         self._layouts: dict[_Layout, int] = {}
         self._layout = array("L")
         for record in records:
@@ -100,7 +103,7 @@ class History(Sequence[Record]):
         """
         if isinstance(key, str):
             return self._column(key)
-        places = range(len(self))[key]  # an IndexError or TypeError like a list's
+        places = range(len(self))[key]  # raises IndexError or TypeError, as a list does
         return self._record(places) if isinstance(places, int) else History(map(self._record, places))
 
     def _record(self, place: int) -> Record:
@@ -131,10 +134,10 @@ class History(Sequence[Record]):
         column = self._numbers.get(name, self._values.get(name))
         if column is None:
             raise KeyError(f"the history has no column {name!r}; {_hint(name, self.columns)}")
-        # A copy: an array that shared memory with the column would not let it grow.
+        # A copy, as a column that shares its memory with an array cannot grow.
         return np.array(column)
 
-    def plot(self, monitor: str = "loss", ax: Any = None, **how: Any) -> Any:
+    def plot(self, monitor: str = "loss", ax: Axes | None = None, **how: Any) -> Axes:
         """Draw the learning curves; return the axes. See `downhill2.plots.learning_curves`, which takes `how` too."""
         from ..reporting import plots
 
@@ -150,7 +153,7 @@ class History(Sequence[Record]):
         """Write a file of comma-separated values, with a line of names.
 
         Floats are written to the last bit, NaN and infinities as ``NaN``, ``Infinity``, ``-Infinity``; events as
-        a JSON list; what a record lacks as nothing.
+        a JSON list; a missing value as an empty cell.
         """
         with open(checks.path("path", path), "w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, self.columns)
@@ -166,7 +169,7 @@ class History(Sequence[Record]):
 
     @classmethod
     def from_pandas(cls, frame: Any) -> History:
-        """Return the history that `to_pandas` made a pandas.DataFrame of.
+        """Return the history of a pandas.DataFrame that `to_pandas` returned.
 
         A frame cannot tell a NaN from a missing value: training monitors, validation monitors or hyperparameters
         that are all NaN in a row are taken to be missing.
@@ -224,14 +227,14 @@ class History(Sequence[Record]):
 
 
 def trained(history: History) -> NDArray[np.bool_]:
-    """Return which records tell of updates, as they have averages of training."""
+    """Return which records have averages of training: the epochs with updates."""
     having = np.array([bool(train) for train, *_ in history._layouts], dtype=bool)
     found: NDArray[np.bool_] = having[np.array(history._layout, dtype=int)]
     return found
 
 
 def beginnings(history: History) -> list[int]:
-    """Return the places of the records that begin another run: clocks have gone back, or an epoch is trained again."""
+    """Return the places of records that begin another run: clocks go back, or an epoch is trained again."""
     epochs, updates = np.diff(history["epoch"]), np.diff(history["updates"])
     begun = (epochs < 0) | (updates < 0) | ((epochs == 0) & trained(history)[1:])
     return [int(i) + 1 for i in np.flatnonzero(begun)]
@@ -258,11 +261,11 @@ def _cells(record: Record) -> dict[str, Any]:
 
 
 def csv_cells(record: Record) -> dict[str, str]:
-    """Return a record as a line of `History.to_csv` has it, by the name of the column."""
+    """Return the cells of a record in a line of `History.to_csv`, by the name of the column."""
     return {name: json.dumps(value) for name, value in _cells(record).items()}
 
 
-def _from_cells(cells: Mapping[str, Any]) -> Record:
+def _from_cells(cells: Mapping[str, object]) -> Record:
     values: dict[str, Any] = {n: _KINDS[kind](n, _from_json(cells[n])) for n, kind in _NUMBERS.items()}
     values |= {name: checks.flag(name, cells[name]) for name in _FLAGS} | {group: {} for group in _GROUPS}
     for column, value in cells.items():
@@ -280,7 +283,7 @@ def _without_empty_groups(cells: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_columns(found: Iterable[str], where: str) -> None:
-    """Raise ValueError, which tells where, if these are not the columns of a history."""
+    """Raise ValueError if these are not the columns of a history; `where` begins its message."""
     found, needed = [str(name) for name in found], (*_NUMBERS, *_FLAGS, "events")
     for name in needed:
         if name not in found:
@@ -300,7 +303,7 @@ def _parsed(table: csv.DictReader[str], path: str | os.PathLike[str]) -> Iterato
         raise ValueError(f"{path}, line {table.line_num} must be a record of a history; {error}") from error
 
 
-def _to_json(cell: Any) -> Any:
+def _to_json(cell: object) -> Any:
     return json.dumps(cell) if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
@@ -310,13 +313,13 @@ def encoded(record: Record) -> bytes:
     return json.dumps(cells, allow_nan=False).encode() + b"\n"
 
 
-def _from_json(cell: Any) -> Any:
-    """Return what `_to_json` made a cell of, which may be a str."""
+def _from_json(cell: object) -> Any:
+    """Return the cell that `_to_json` converted."""
     return float(cell) if cell in ("NaN", "Infinity", "-Infinity") else cell
 
 
 def decoded(line: bytes, where: str) -> Record:
-    """Return the record of a line of JSON; raise ValueError, which tells where, if it holds none."""
+    """Return the record of a line of JSON; raise ValueError, whose message begins with `where`, if there is none."""
     try:
         cells = json.loads(line)
         return _from_cells(cells)

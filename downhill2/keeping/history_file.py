@@ -18,7 +18,7 @@ _STEM = b'{"epoch": 0, "updates": 0, "seconds": '  # how each line begins, with 
 
 
 class HistoryFile:
-    """A file of JSON lines that takes records while a run goes on; a crash loses the one being written at most.
+    """A file of JSON lines that takes records during a run; a crash loses at most the record that is being written.
 
     A line is an object with the names of the history's columns, in the order of the record; names that the record
     lacks are left out. Standard JSON has no NaN and no infinities: here they are the strings ``"NaN"``,
@@ -48,7 +48,7 @@ class HistoryFile:
     def __init__(self, path: str | os.PathLike[str], offset: int | None = None) -> None:
         self.path = path = checks.path("path", path)
         self._file = open(path, "a+b", buffering=0)  # noqa: SIM115  (closed by close)
-        weakref.finalize(self, self._file.close)  # for a run that never begins
+        weakref.finalize(self, self._file.close)  # closes it if the run never begins
         self._pending = bytearray()
         try:
             if not lock.take(self._file):
@@ -64,7 +64,7 @@ class HistoryFile:
         content = self._file.read()
         end = appendable("history", path, content)
         if content[end - 1 : end] not in (b"", b"\n"):
-            self._pending += b"\n"  # an editor took it away
+            self._pending += b"\n"  # an editor removed the end of the last line
         return end
 
     def _checked(self, path: str | os.PathLike[str], offset: int) -> int:
@@ -76,7 +76,7 @@ class HistoryFile:
         return offset
 
     def take_back(self, lines: bytes) -> None:
-        """Cut lines that are written again, if the file ends with them, or with the first of them."""
+        """Remove these lines, or the first of them, from the end of the file: they will be written again."""
         self._file.seek(0)
         content = self._file.read()
         while lines and not content.endswith(lines):
@@ -85,7 +85,7 @@ class HistoryFile:
         self._file.truncate(self.offset)
 
     def append(self, record: Record) -> None:
-        """Write a record and hand it to the operating system, so that it outlives the process.
+        """Write a record to the operating system, so that it survives the process.
 
         Raises
         ------
@@ -102,9 +102,9 @@ class HistoryFile:
             del self._pending[:written]
 
     def sync(self) -> int:
-        """Wait until what is written would outlive a power failure; return `offset`.
+        """Wait until what is written would survive a power failure; return `offset`.
 
-        To be called before a checkpoint that refers to it is written.
+        Call it before a checkpoint that refers to the file is written.
         """
         self._write()
         os.fsync(self._file.fileno())
@@ -129,7 +129,7 @@ class HistoryFile:
 
 
 def appendable(name: str, path: str | os.PathLike[str], content: bytes) -> int:
-    """Return where the last whole record of a file ends, to append others; what comes after it, a crash tore.
+    """Return where the last whole record of a file ends; a crash cut short what comes after it.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def appendable(name: str, path: str | os.PathLike[str], content: bytes) -> int:
 
 
 def _check_torn(line: bytes) -> None:
-    """Raise ValueError if what stands alone in a file is not the beginning of a record."""
+    """Raise ValueError if the only line of a file is not the beginning of a record."""
     plain = re.sub(rb"\d+", b"0", line[: 2 * len(_STEM)])
     if not plain.startswith(_STEM[: len(plain)]):
         raise ValueError(f"line 1 must be a record of a history, got {line[:80]!r}")

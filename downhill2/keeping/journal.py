@@ -1,4 +1,4 @@
-"""Where a run writes its records while it goes on."""
+"""The files into which a run writes its records."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Journal:
         self.begin = self.end = 0
 
     def share(self, path: Path | None) -> None:
-        """Append to a file that other runs append to, too; None: to none.
+        """Also append to a file that runs share; None: to none.
 
         Raises
         ------
@@ -48,7 +48,7 @@ class Journal:
         self.begin = self.end = self._own.offset
 
     def go_on(self, past: Past) -> None:
-        """Append to the history of the run's directory after what it has of the run's past."""
+        """Append to the history of the run's directory, after the records of the run's past."""
         past.mend()
         self._own = HistoryFile(past.path, past.end)
         self.begin, self.end = past.begin, past.end
@@ -60,7 +60,7 @@ class Journal:
         return [file for file in (self._own, self._shared) if file is not None]
 
     def append(self, record: Record) -> None:
-        """Write a record; the log tells of the first that cannot be written, and each is kept for the next attempt."""
+        """Write a record; log the first failure, and keep what could not be written for the next attempt."""
         for file in self._files:
             try:
                 file.append(record)
@@ -70,13 +70,13 @@ class Journal:
                 self._failed = True
 
     def sync(self) -> int:
-        """Wait until the directory's history would outlive a power failure; return `end`."""
+        """Wait until the directory's history would survive a power failure; return `end`."""
         if self._own is not None:
             self.end = self._own.sync()
         return self.end
 
     def close(self) -> int:
-        """Close the files, and return `end`; the log tells if one lacks records. May be called again."""
+        """Close the files and return `end`; log an error if a file lacks records. It may be called again."""
         own, files = self._own, self._files
         self._own = self._shared = None
         for file in files:

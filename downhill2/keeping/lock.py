@@ -1,4 +1,4 @@
-"""One writer at a time: locks of the kernel, which end with the process that holds them, however it ends."""
+"""One writer at a time: locks of the kernel, which end when the process that holds them ends."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = ["DirectoryLock", "take"]
 _log = logging.getLogger("downhill2")
 
 NAME = "downhill2.lock"
-_FAR = 1 << 40  # a byte that no content reaches: on Windows what is locked cannot be read
+_FAR = 1 << 40  # a byte beyond any content, as on Windows locked bytes cannot be read
 
 _taken: weakref.WeakSet[IO[bytes]] = weakref.WeakSet()
 
 
 def take(file: IO[bytes]) -> bool:
-    """Lock an open file until it is closed; return whether nobody else has locked it, in this process or another.
+    """Lock an open file until it is closed; return False if this or another process has locked it already.
 
     Where the file system has no locks, the file counts as locked.
     """
@@ -57,12 +57,12 @@ if sys.platform == "win32":  # pragma: no cover
 else:
 
     def _lock(file: IO[bytes]) -> None:
-        # Of the open file, not of the process as those of `lockf`, so that two runs of one process are told apart.
+        # flock locks an open file, lockf locks for the whole process: two runs of one process must exclude each other.
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _close_in_child() -> None:
-    """Close what a forked process has inherited: it would keep the locks after its parent has ended."""
+    """Close the inherited files in a forked process: it would keep the locks after its parent has ended."""
     for file in list(_taken):
         file.close()
 
@@ -97,11 +97,11 @@ class DirectoryLock:
                 with file:
                     raise ValueError(_refusal(directory, file))
             self._file = file
-            if self._is_there():  # what was opened may be the file of a run that has just ended and removed it
+            if self._is_there():  # the opened file may belong to a run that has just ended and removed it
                 break
             file.close()
-        self._release = weakref.finalize(self, file.close)  # for a run that never begins
-        with contextlib.suppress(OSError):  # a full disk: the lock holds without words
+        self._release = weakref.finalize(self, file.close)  # closes it if the run never begins
+        with contextlib.suppress(OSError):  # on a full disk the lock holds without a text
             file.truncate(0)
             file.write(json.dumps(_holder()).encode())
 
@@ -117,8 +117,8 @@ class DirectoryLock:
             return False
 
     def release(self) -> None:
-        """Let others write; may be called again."""
-        if not self._file.closed:  # it is in a forked process, which has nothing to release
+        """Let others write; it may be called again."""
+        if not self._file.closed:  # a forked process has closed it, and has nothing to release
             with contextlib.suppress(OSError):
                 if os.name != "nt" and self._is_there():
                     self._path.unlink()
@@ -133,7 +133,7 @@ def _holder() -> dict[str, Any]:
 
 
 def _refusal(directory: Path, file: IO[bytes]) -> str:
-    """Return what to say of a directory that is locked."""
+    """Return the message for a locked directory."""
     who, way = "another run does", "wait for its end"
     try:
         file.seek(0)
@@ -142,7 +142,7 @@ def _refusal(directory: Path, file: IO[bytes]) -> str:
         name = "this process" if mine else f"process {holder['pid']} on {holder['host']}"
         who = f"{name} does since {holder['since']}"
         way = "end that run, by closing its iterator" if mine else way
-    except (OSError, ValueError, LookupError, TypeError):  # it has not said who it is yet
+    except (OSError, ValueError, LookupError, TypeError):  # the other run has not written its name yet
         pass
     return (
         f"checkpoint must name a directory that no other run writes to, got {directory}, where {who}; {way}, or name "

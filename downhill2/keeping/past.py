@@ -1,4 +1,4 @@
-"""What the file of a history still holds of a run that goes on from a checkpoint."""
+"""The earlier records of a run that goes on from a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ _log = logging.getLogger("downhill2")
 class Past:
     """The records of a run up to a checkpoint, as far as the file of its history can be read.
 
-    The checkpoint is what a run goes on from. A history that somebody has removed, cut or damaged costs records, and
-    never the run.
+    A run goes on from the checkpoint. If its history was removed, cut or damaged, only records are lost.
 
     Parameters
     ----------
@@ -37,7 +36,7 @@ class Past:
     whole : bool
         Whether they are all records up to the checkpoint.
     superseded : bytes
-        The lines after the checkpoint, whose records are made again.
+        The lines after the checkpoint; the run writes their records again.
     """
 
     def __init__(self, path: Path, begin: int, end: int) -> None:
@@ -91,7 +90,7 @@ def _read(content: bytes, path: Path) -> Iterator[tuple[bytes, Record]]:
 
 
 def _free(path: Path) -> Path:
-    """Return a name beside a file that no file has."""
+    """Return an unused name beside a file."""
     number = 1
     while (aside := path.with_name(f"{path.stem}-{number}{path.suffix}")).exists():
         number += 1

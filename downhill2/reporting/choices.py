@@ -1,12 +1,14 @@
-"""What was chosen of an algorithm's settings: those that have their default are of no interest."""
+"""The settings of an algorithm that differ from their default."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from ..symbolic.hyper import Hyperparameters, Setting, declared
 
-def choices(hyper: Any) -> dict[str, Any]:
+
+def choices(hyper: Hyperparameters) -> dict[str, Any]:
     """Return the structural choices of an optimizer that differ from their default, by name."""
 
     def default(group: str, symbol: str) -> Any:
@@ -16,16 +18,15 @@ def choices(hyper: Any) -> dict[str, Any]:
 
 
 def recorded_choices(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those that a checkpoint tells of; all of an algorithm that is not known here."""
+    """Return those of a checkpoint; for an algorithm that is not known here, all of them."""
     from ..symbolic.algorithm import Algorithm
-    from ..symbolic.hyper import Setting, declared
     from ..symbolic.registry import registry
 
     algorithms = {"": meta.get("algorithm", "")} | {f"group{i}": of[0] for i, of in enumerate(meta.get("groups", []))}
     known = {group: registry.algorithms.get(name, Algorithm) for group, name in algorithms.items()}
     defaults = {group: {n: _plain(d) for n, d in declared(of, Setting).items()} for group, of in known.items()}
 
-    def is_chosen(name: str, value: Any) -> bool:
+    def is_chosen(name: str, value: object) -> bool:
         group, symbol = _parts(name)
         return symbol not in defaults[group] or value != defaults[group][symbol]
 
@@ -38,6 +39,6 @@ def _parts(name: str) -> tuple[str, str]:
     return group, symbol
 
 
-def _plain(setting: Any) -> Any:
+def _plain(setting: Setting) -> Any:
     """Return the default as a checkpoint has it."""
     return setting.plain(setting.default)

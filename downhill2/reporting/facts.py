@@ -14,7 +14,10 @@ import numpy as np
 
 from .. import checks
 from ..keeping.history import History, latest_run
+from ..loop.stopping import Limits
+from ..symbolic.hyper import Hyperparameters
 from .choices import choices, recorded_choices
+from .reported import Reported
 
 __all__ = ["Facts", "Param", "known_of"]
 
@@ -30,7 +33,7 @@ class Param:
     name, dtype : str
     shape : tuple of int
     norm, low, high : float or None
-        The Euclidean norm, the smallest and the largest element; of its finite elements, None if it has none.
+        The Euclidean norm, the smallest and the largest of the finite elements; None if there are none.
     lost : int
         How many elements are not finite.
     """
@@ -44,7 +47,7 @@ class Param:
     lost: int
 
     @classmethod
-    def of(cls, name: str, value: Any) -> Param:
+    def of(cls, name: str, value: object) -> Param:
         """Look at the value of a parameter."""
         value = np.asarray(value)
         known = value[np.isfinite(value)].astype("float64")
@@ -55,7 +58,7 @@ class Param:
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What is known of a run; what is not is None or empty.
+    """What is known of a run; the unknown is None or empty.
 
     Attributes
     ----------
@@ -66,16 +69,16 @@ class Facts:
     stopped : str or None
         Why it ended.
     state : str
-        What is known of the end otherwise.
+        What else is known of its end.
     params : list of Param
     which : str
-        Which values of the parameters these are.
+        Which values of the parameters: the present ones, the best ones ...
     hyper : dict of str to object
         Settings of the algorithm that are no numbers of the history.
     settings : dict of str to object
-        Limits of the run, its data, what compiled it.
+        Limits of the run, its data, its backend.
     groups : list of (str, str)
-        Of each group of parameters the algorithm and the names.
+        The algorithm and the names of the parameters of each group.
     here : bool
         Whether the run was made by this process, so that the environment is the run's.
     """
@@ -93,7 +96,7 @@ class Facts:
     here: bool = False
 
 
-def known_of(source: Any) -> Facts:
+def known_of(source: Reported | History | str | os.PathLike[str]) -> Facts:
     """Return what is known of a run.
 
     Parameters
@@ -129,10 +132,10 @@ def _history(path: Path) -> History:
     return History.from_csv(path) if path.suffix == ".csv" else History.from_json_lines(path)
 
 
-# -- of an optimizer
+# -- from an optimizer
 
 
-def _of_optimizer(opt: Any) -> Facts:
+def _of_optimizer(opt: Reported) -> Facts:
     fit, names = opt.fit, dict(zip(opt.params, opt.fit.problem.names, strict=True))
     fit.settle()
     inputs = {"inputs": ", ".join(map(str, opt.inputs)) or "none"}
@@ -150,14 +153,14 @@ def _of_optimizer(opt: Any) -> Facts:
     )
 
 
-def _hyper(hyper: Any) -> dict[str, Any]:
+def _hyper(hyper: Hyperparameters) -> dict[str, Any]:
     """Return numbers that depend on data, which no history has, and choices other than the default."""
     present = hyper.present_numbers()
     fed = {n: "depends on data" for n in hyper.numeric() if hyper.present(n) and n not in present}
     return fed | choices(hyper)
 
 
-def _compiler(backend: Any) -> dict[str, str]:
+def _compiler(backend: object) -> dict[str, str]:
     if backend is not None:
         return {"backend": str(backend)}
     from pytensor import config
@@ -165,19 +168,19 @@ def _compiler(backend: Any) -> dict[str, str]:
     return {"backend": f"PyTensor's mode, {config.mode}"}
 
 
-def _data(signature: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how much data there is, as far as that is known: a stream has no number of batches."""
+def _data(signature: Mapping[str, object]) -> dict[str, Any]:
+    """Return the known sizes of the data: a stream has no number of batches."""
     return {name: count for name, count in signature.items() if count}
 
 
-def _limits(limits: Any) -> dict[str, Any]:
-    """Return the settings of a run; of limits those that were set."""
+def _limits(limits: Limits) -> dict[str, Any]:
+    """Return the limits of a run that were set."""
     values = {field.name: getattr(limits, field.name) for field in dataclasses.fields(limits)}
     always = ("patience", "validate_every")
     return {n: "none" if v is None else v for n, v in values.items() if v is not None or n in always}
 
 
-# -- of what is on disk
+# -- from files
 
 
 def _of_directory(path: Path) -> Facts:
@@ -189,7 +192,7 @@ def _of_directory(path: Path) -> Facts:
         raise ValueError(f"source must be a directory with the run's {file.name}, got {path}")
     files = sorted(path.glob("update-*.safetensors"), key=lambda f: (len(f.name), f.name), reverse=True)
     (tensors, meta), (_, end) = _first_whole(files), _first_whole([path / RESULT])
-    # the last validation comes after the last checkpoint: if it was the best, that has its parameters as the latest
+    # the last validation follows the last checkpoint: if it was the best, the latest parameters are the best
     kind = "params." if end.get("improved") or not any(n.startswith("best.") for n in tensors) else "best."
     return Facts(
         _history(file),
@@ -205,7 +208,7 @@ def _of_directory(path: Path) -> Facts:
 
 
 def _first_whole(files: Iterable[Path]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Return tensors and notes of the first file that can be read: for a picture of the run an older one does too."""
+    """Return tensors and meta of the first file that can be read; for a report an older one is good enough."""
     from ..keeping.checkpoint import CheckpointError, read
 
     for file in files:
@@ -218,7 +221,7 @@ def _first_whole(files: Iterable[Path]) -> tuple[dict[str, np.ndarray], dict[str
 
 
 def monitors(history: History) -> list[tuple[str, list[float | None]]]:
-    """Return of each monitor the last training, the last validation and the best one of the latest run, or None."""
+    """Return each monitor with its last training, last validation and best value in the latest run, or None."""
     latest = latest_run(history)
     trained = next((r.train for r in reversed(latest) if r.train), {})
     validated = next((r.valid for r in reversed(latest) if r.validated), {})
@@ -236,7 +239,7 @@ def best(history: History) -> Any:
 
 
 def changes(facts: Facts) -> list[tuple[str, Any, Any]]:
-    """Return of each hyperparameter the name, its first value if it changed, and its last."""
+    """Return each hyperparameter with its first value, if it changed, and its last."""
     columns = [c for c in facts.history.columns if c.startswith("hyper.")]
     seen = {}
     for column in columns:

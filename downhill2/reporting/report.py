@@ -7,17 +7,16 @@ import datetime
 import io
 import math
 import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import resources
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from .. import checks
 from ..extras import need
+from ..keeping.history import History
+from ..keeping.whole_file import replacing
 from . import facts
 from .environment import environment, libraries
+from .reported import Reported
 from .words import duration
 
 __all__ = ["write"]
@@ -27,7 +26,7 @@ SIZE = (4.8, 3.8)
 """Inches of a picture: small enough for its letters to be read on a telephone."""
 
 
-def write(target: str | os.PathLike[str], source: Any) -> None:
+def write(target: str | os.PathLike[str], source: Reported | History | str | os.PathLike[str]) -> None:
     """Write the report of a run: curves, monitors, settings, parameters, events and environment.
 
     Parameters
@@ -36,7 +35,7 @@ def write(target: str | os.PathLike[str], source: Any) -> None:
         The HTML file. What was there stays until the report is whole.
     source : Optimizer, History or path
         The run. A path names a checkpoint directory or the file of a history: comma-separated values if it ends in
-        ``.csv``, else JSON lines. What a history alone does not tell is left out.
+        ``.csv``, else JSON lines. A report from a history alone has fewer parts.
 
     Raises
     ------
@@ -56,24 +55,12 @@ def write(target: str | os.PathLike[str], source: Any) -> None:
     template.filters["number"] = number
     text = resources.files(__package__).joinpath("report.html").read_text("utf-8")
     page = template.from_string(text).render(_contents(known))
-    with _replacing(file_path) as file:
-        file.write(page)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[TextIO]:
-    """Open a file that takes the place of another at the end, or goes if there is an error."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "x", encoding="utf-8") as file:
-            yield file
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(file_path) as file:
+        file.write(page.encode())
 
 
 def _contents(known: facts.Facts) -> dict[str, Any]:
-    """Return what the template tells."""
+    """Return the contents of the page for the template."""
     history = known.history
     shown, left_out = facts.events(history)
     pictures, undrawn = _pictures(history)
@@ -98,7 +85,7 @@ def _contents(known: facts.Facts) -> dict[str, Any]:
 
 
 def _summary(known: facts.Facts) -> list[tuple[str, str, str]]:
-    """Return the most important in a few words: what, how much, and a remark."""
+    """Return the most important facts: what, how much, and a remark."""
     last, best = known.history[-1], facts.best(known.history)
     rows = [
         ("stopped by", number(known.stopped), known.state),
@@ -111,14 +98,14 @@ def _summary(known: facts.Facts) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _speed(history: Any) -> str:
+def _speed(history: History) -> str:
     speeds = history["rows_per_second"]
     speeds = speeds[speeds > 0]
     return f"{number(float(sorted(speeds)[len(speeds) // 2]))} rows/s" if len(speeds) else ""
 
 
-def number(value: Any) -> str:
-    """Return a value as a table shows it: floats to five digits, what there is not as a dash."""
+def number(value: object) -> str:
+    """Return a value as a table shows it: floats to five digits, None as a dash."""
     if value is None:
         return "\N{EN DASH}"
     if isinstance(value, float):
@@ -131,8 +118,8 @@ def number(value: Any) -> str:
 # -- pictures
 
 
-def _pictures(history: Any) -> tuple[list[tuple[str, str]], int]:
-    """Return what each picture shows, and the picture as an address that holds it; and how many monitors have none."""
+def _pictures(history: History) -> tuple[list[tuple[str, str]], int]:
+    """Return the title and the data URI of each picture, and the number of monitors without a picture."""
     from . import plots
     from .plots.series import monitors
 
@@ -149,7 +136,7 @@ def _pictures(history: Any) -> tuple[list[tuple[str, str]], int]:
 
 
 def _panels(rate: bool) -> list[Any]:
-    """Return the axes of a new picture, with those of the rate below; it is not one of pyplot's."""
+    """Return the axes of a new picture that pyplot does not keep, and below them those of the rate."""
     figure = need("matplotlib.figure", "report").Figure(figsize=SIZE, layout="constrained")
     if not rate:
         return [figure.subplots()]

@@ -21,7 +21,7 @@ WIDTH = 100
 
 
 class Drawn(Protocol):
-    """What is shown: it says where a run stands."""
+    """A run that is shown: it says where it stands."""
 
     def status(self) -> Status:
         """Return where the run stands."""
@@ -45,7 +45,7 @@ class Screen(Protocol):
         """Show where runs stand now."""
 
     def hide(self, source: Drawn, end: Status | None) -> None:
-        """Show a run no longer, but for how it ended, if it did."""
+        """Stop showing a run; show how it ended, unless `end` is None."""
 
 
 def notebook_shell() -> Any:
@@ -62,7 +62,7 @@ def standard_error() -> Any:
 
 
 def is_terminal() -> bool:
-    """Whether standard error is a terminal that moves its cursor, and nobody else keeps lines at its bottom."""
+    """Whether standard error is a terminal that can move its cursor, and no other package keeps lines at its bottom."""
     stream = standard_error()
     moves = os.environ.get("TERM", "") not in ("dumb", "unknown") and hasattr(stream, "isatty") and stream.isatty()
     return moves and (_terminal.is_open or not hasattr(stream, "rich_proxied_file"))
@@ -76,7 +76,7 @@ def screen() -> Screen:
 
 
 def picture(status: Status, width: int) -> Any:
-    """Return a run as what rich draws: a bar for the run, one for its epoch, and numbers."""
+    """Return what rich draws for a run: a bar for the run, one for its epoch, and numbers."""
     width = min(width, WIDTH)
     bar, group = need("rich.progress_bar", "progress").ProgressBar, need("rich.console", "progress").Group
     text, grid = need("rich.text", "progress").Text, need("rich.table", "progress").Table.grid
@@ -132,7 +132,7 @@ class Terminal:
                 self._live.refresh()
 
     def hide(self, source: Drawn, end: Status | None) -> None:
-        """Show a run no longer, but for how it ended, if it did."""
+        """Stop showing a run; show how it ended, unless `end` is None."""
         with self._lock:
             live = self._live
             self._sources.remove(source)
@@ -144,7 +144,7 @@ class Terminal:
                 live.console.print(picture(end, live.console.width))
 
     def _rendered(self, runs: list[Status]) -> Any:
-        """Draw at once: with each line that is logged, what is at the bottom is written anew."""
+        """Return the lines drawn beforehand, as each logged line makes rich write the bottom lines again."""
         console = self._live.console
         group = need("rich.console", "progress").Group(*(picture(run, console.width) for run in runs))
         return need("rich.segment", "progress").Segments(list(console.render(group)))
@@ -174,8 +174,8 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def _handlers_moved(before: tuple[Any, ...], after: tuple[Any, ...]) -> Iterator[None]:
-    """Have log handlers that hold one of the streams before write on what stands for it."""
+def _handlers_moved(before: tuple[object, ...], after: tuple[object, ...]) -> Iterator[None]:
+    """Let log handlers that write to one of the streams `before` write to its counterpart `after` in the body."""
     now = {id(stream): other for stream, other in zip(before, after, strict=True)}
     loggers = [logging.root, *(v for v in logging.root.manager.loggerDict.values() if isinstance(v, logging.Logger))]
     handlers = [h for logger in loggers for h in logger.handlers if isinstance(h, logging.StreamHandler)]
@@ -193,7 +193,7 @@ _terminal = Terminal()
 
 
 class Notebook:
-    """One output of a notebook's cell, written anew."""
+    """One output of a notebook's cell, which is replaced each time."""
 
     period = 0.5
     _style = "margin:0;white-space:pre;overflow-x:auto;line-height:normal;font-family:monospace"
@@ -259,5 +259,5 @@ class Lines:
     def _print(self, status: Status) -> None:
         stream = standard_error()
         if stream is not None:
-            stream.write(f"{status.line}\n")  # at once, so that no other thread's line comes in between
+            stream.write(f"{status.line}\n")  # in one call, so that no line of another thread comes in between
             stream.flush()

@@ -1,4 +1,4 @@
-"""What there is to say of a run while it is on, in numbers and in words."""
+"""The status of a run while it is on, in numbers and in words."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Status:
     seconds : float
         Since the run was called.
     phase : str
-        What is going on other than updates; empty while these are made.
+        What the run does other than updates; empty during updates.
     waiting : float
-        Seconds that this has taken.
+        Seconds since it began.
     epoch, updates : int
         Epochs finished, updates made.
     epochs : int or None
@@ -76,7 +76,7 @@ class Status:
 
     @property
     def of_epoch(self) -> str:
-        """The present epoch in words, or what keeps the run from it."""
+        """The present epoch in words, or what the run waits for."""
         if self.phase:
             return f"{self.phase}  {clock_time(self.waiting)}"
         total = "" if self.total is None else f" of {self.total:,}"
@@ -109,7 +109,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen between two updates: one value, so that whoever reads it finds numbers that belong together."""
+    """What was seen between two updates: one object, so that its readers get numbers of one moment."""
 
     updates: int
     loss: float
@@ -117,7 +117,7 @@ class Look:
 
 
 class Meter:
-    """Follows a run, and says where it stands; the latter in any thread.
+    """Follows a run, and says in any thread where it stands.
 
     Parameters
     ----------
@@ -146,13 +146,13 @@ class Meter:
         self._first: tuple[float, float | None, int] | None = None
         self._counts: deque[tuple[float, int]] = deque()
 
-    # -- what the run tells
+    # -- called by the run
 
     def follow(self, progress: Progress, total: int | None = None, done: int = 0) -> None:
         """Take the place where the run keeps its numbers.
 
-        `total` is how many updates an epoch has, where that is known, `done` how many the present one had when a run
-        was saved that goes on now.
+        `total` is the number of updates in an epoch, if it is known; `done` the number in the present epoch when the
+        run was saved, if it goes on from a checkpoint.
         """
         self._progress, self._total = progress, total
         self._epoch, self._base = progress.epoch, progress.updates - done
@@ -167,7 +167,7 @@ class Meter:
             self._phase = before
 
     def begin(self) -> None:
-        """Take note that updates begin: what came before says nothing about how long they take."""
+        """Note that updates begin: the time before is not part of their speed."""
         self._phase = None
         if self._first is None and self._progress is not None:
             self._first = self._clock(), self._fraction(self._progress.updates), self._progress.updates
@@ -182,12 +182,12 @@ class Meter:
         """Take in an epoch, or a validation."""
         self._record = record
         if record.train and self._progress is not None:
-            # not before: while an epoch is validated it is still the one that people look at
+            # only now: the display shows an epoch until its validation has ended
             self._epoch, self._base = self._progress.epoch, record.updates
         if record.improved:
             self._best_epoch = record.epoch
 
-    # -- what it says
+    # -- called by displays
 
     def status(self) -> Status:
         """Return where the run stands."""
@@ -248,7 +248,7 @@ class Meter:
         return (updates - self._first[2]) / (now - self._first[0])
 
     def _numbers(self, p: Progress) -> dict[str, str]:
-        """Return what is known: losses, the rate and how many validations may still fail."""
+        """Return the known numbers: losses, the rate and how many validations may still fail."""
         look, record, limits = self._look, self._record, self._limits
         newer = look is not None and (record is None or not record.train or look.updates > record.updates)
         loss = look.loss if newer and look else record.train.get("loss", math.nan) if record else math.nan

@@ -17,7 +17,7 @@ def counted(n: int, what: str) -> str:
 
 
 def filled(parts: Iterable[str], width: int) -> str:
-    """Return parts in lines of at most this width, none of them broken.
+    """Return parts in lines of at most this width, without breaking a part.
 
     Examples
     --------
@@ -35,7 +35,7 @@ def filled(parts: Iterable[str], width: int) -> str:
 
 
 def clock_time(seconds: float) -> str:
-    """Return a time that goes on as ``m:ss`` or ``h:mm:ss``, which keeps its width from one look to the next.
+    """Return a running time as ``m:ss`` or ``h:mm:ss``, which keeps its width between two views.
 
     Examples
     --------
@@ -48,7 +48,7 @@ def clock_time(seconds: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time that something took as people say it.
+    """Return a duration in the words of people.
 
     Examples
     --------

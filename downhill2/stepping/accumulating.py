@@ -1,25 +1,27 @@
-"""What drives updates that are made from several batches each."""
+"""The driver of updates that are computed from several batches each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from ..loop.run import Tally
+from .halves import Halves
+from .needs import BatchSource, Compiled
 
 
 class AccumulatedSteps:
-    """Drives the two halves of an update through the epochs of a feed: what the loop calls in place of `Steps`.
+    """Drives the two halves of an update through the epochs of a feed; the loop calls it in place of `Steps`.
 
-    A window of batches may begin in one call, or run, and end in another: how far it has come is state. It ends early
-    where an epoch does. A batch that is not finite takes no part: the window waits for another one.
+    The batches of one update may span several calls or runs: the number of those done is state. An update takes fewer
+    batches at the end of an epoch. A batch that is not finite is left out, and another one takes its place.
 
     Parameters
     ----------
     halves : callable
-        Returns the compiled halves, a `fitting.windows.Halves`. Asked at the beginning of each stretch of updates.
+        Returns the compiled halves, a `Halves`. Called at the beginning of each series of updates.
     names : sequence of str
         The names of the monitors; the loss comes first.
     feed : Feed
@@ -30,10 +32,10 @@ class AccumulatedSteps:
     latest : tuple of arrays
         The latest batch that was not finite, or before an update that was not.
     loss : float
-        Its loss, or the mean loss of the window.
+        Its loss, or the mean loss of the batches of the update.
     """
 
-    def __init__(self, halves: Callable[[], Any], names: Sequence[str], feed: Any) -> None:
+    def __init__(self, halves: Callable[[], Compiled], names: Sequence[str], feed: BatchSource) -> None:
         self._halves, self._names, self._feed = halves, list(names), feed
         self._batches: Generator[tuple[tuple[Any, ...], float]] | None = None
         self._position = self._pending = 0
@@ -45,7 +47,7 @@ class AccumulatedSteps:
         if self._batches is None:
             self._position = self._feed.done
             self._batches = self._feed.train()
-        halves = self._halves()
+        halves = cast(Halves, self._halves())
         if not hasattr(halves, "pending"):
             raise ValueError("accumulate must stay above 1 in a run that began so, got 1; begin another run")
         self._pending = halves.pending()
@@ -65,7 +67,12 @@ class AccumulatedSteps:
             self._batches = None
 
     def _run(
-        self, halves: Any, batches: Iterator[Any], tally: Tally, most: int | None, halt: Callable[[], bool]
+        self,
+        halves: Halves,
+        batches: Iterator[tuple[tuple[Any, ...], float]],
+        tally: Tally,
+        most: int | None,
+        halt: Callable[[], bool],
     ) -> None:
         for arrays, weight in batches:
             self._add(halves, arrays, weight, tally)
@@ -78,7 +85,7 @@ class AccumulatedSteps:
         if self._pending:
             self._apply(halves, tally)
 
-    def _add(self, halves: Any, arrays: tuple[Any, ...], weight: float, tally: Tally) -> None:
+    def _add(self, halves: Halves, arrays: tuple[object, ...], weight: float, tally: Tally) -> None:
         self.latest = arrays
         *values, batches, sound = halves.add(*arrays, np.asarray(weight))
         self._position += 1
@@ -90,7 +97,7 @@ class AccumulatedSteps:
         for name, value in zip(self._names, values, strict=True):
             tally.sums[name] += weight * float(value)
 
-    def _apply(self, halves: Any, tally: Tally) -> None:
+    def _apply(self, halves: Halves, tally: Tally) -> None:
         loss, sound = halves.apply()
         self._pending = 0
         if not sound:

@@ -1,4 +1,4 @@
-"""Updates that are not finite: how they are held back, told about, and survived."""
+"""Updates that are not finite: how they are held back and reported, and how the run goes on."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from ..symbolic.graph import Variable
 from ..symbolic.hyper import Hyperparameters, fed
 from ..symbolic.layout import Layout, Values
 from ..symbolic.problem import Problem
+from .needs import Arrays, BatchSource, Expressions, Fed
 
 logger = logging.getLogger("downhill2")
 
@@ -40,12 +41,12 @@ class NonFiniteError(ArithmeticError):
         What was not finite: ``'loss'``, ``"gradient of 'W'"``, ``"new value of 'W.adam.v'"`` or
         ``"hyperparameter 'learning_rate'"``.
     where : str
-        The first parameter, state, variable of `updates=` or input (with its row) that holds a value that is not
-        finite, or that none does; for a hyperparameter, its value and where that comes from.
+        The first parameter, state, variable of `updates=` or input (with its row) with a value that is not finite, or
+        that there is none; for a hyperparameter, its value and its origin.
     batch : str
-        The rows of the batch, where it has any, and the largest finite gradient on it.
+        The rows of the batch, if it has any, and the largest finite gradient.
     outcome : str
-        What was made of parameters, state and variables of `updates=` that were not finite; empty if all were.
+        How parameters, state and variables of `updates=` that were not finite were set; empty if all were finite.
     """
 
     def __init__(self, update: int, monitor: str, where: str, batch: str = "", outcome: str = "") -> None:
@@ -64,33 +65,33 @@ class Guard:
         Raise `NonFiniteError`; end the run; leave the update out and go on; or go back to the best parameters with
         fresh state and a smaller rate.
     check : {'gradients', 'all'}
-        Whether an update is held back when its loss, its gradients or the new values that the caller's `updates=` give
-        are not finite, or also when the new value of a parameter or of state would not be.
+        What must be finite, or else the update is held back: its loss, its gradients and the new values of the caller's
+        `updates=`, or also all new values of parameters and state.
     nonfinite_limit : int
-        Updates in a row that may be left out, or returns to the best in a run; the next fault raises.
+        How many updates in a row may be left out, or how often a run may go back; the next fault raises.
     rollback_factor : float
-        What each rollback multiplies the rate by, in (0, 1].
+        Factor of the rate at each rollback, in (0, 1].
 
     Notes
     -----
-    An update whose loss and gradients are finite may still make, or meet, a parameter or state that is not: a square
-    overflows, memory fails. With ``check='gradients'`` such an update is found when it is made, and undone: under
+    An update with finite loss and gradients may still write or read a parameter or state that is not finite: a square
+    overflows, memory fails. With ``check='gradients'`` such an update is found after it is made, and undone: under
     every policy the parameters become the best ones, or, without a best, those of the latest checkpoint, and state
     starts afresh. If there is neither, `NonFiniteError` says so, and they stay as they are.
 
-    An update is also held back where a hyperparameter is not finite: a schedule, a function, a shared variable or an
-    expression may give NaN. To leave updates out or to go back would not change it, so `NonFiniteError` names it under
-    every policy but ``'stop'``. One that is computed from the batch is treated as a gradient is.
+    An update is also held back if a hyperparameter is not finite: a schedule, a function, a shared variable or an
+    expression may return NaN. Leaving updates out or going back would not change it, so `NonFiniteError` names it under
+    every policy except ``'stop'``. A hyperparameter that is computed from the batch is treated like a gradient.
 
-    A variable that the caller's `updates=` change (a running mean, say) is never given a value that is not finite: the
-    whole update is held back. One that holds such a value all the same, because it was set so, fails the next update
-    and is then, under every policy, set to what it held when the run was called. Variables with a `default_update`
-    alone are not looked at.
+    A variable that the caller's `updates=` change (a running mean, say) never gets a value that is not finite: the
+    whole update is held back. If such a value was set from outside, the next update fails, and under every policy the
+    variable then gets the value that it had when the run was called. Variables that only have a `default_update` are
+    not checked.
 
-    For a step of Adam on a network 784-512-512-10 with batches of 128, on one thread, the inspection of loss and
-    gradients costs 2 to 3 % of the time: it reads each gradient once. That of the new values costs nothing that can
-    be measured: it is part of the loop that writes them. With ``check='all'`` all new values must be known before one
-    is written, and pass through memory once more: 19 to 20 % in all, and memory for a copy of parameters and state.
+    For a step of Adam on a network 784-512-512-10 with batches of 128, on one thread, the check of loss and gradients
+    costs 2 to 3 % of the time: it reads each gradient once. The check of new values costs nothing measurable: it is
+    part of the loop that writes them. With ``check='all'`` all new values must be known before the first is written,
+    and pass through memory once more: 19 to 20 % in all, and memory for a copy of parameters and state.
     """
 
     on_nonfinite: str = "raise"
@@ -106,7 +107,7 @@ class Guard:
 
 
 class Faults:
-    """What a run does about updates that met something that is not finite.
+    """What a run does about updates that are not finite.
 
     Parameters
     ----------
@@ -115,22 +116,24 @@ class Faults:
     feed : Feed
         Where the batches come from.
     go_back : callable
-        Goes back to sound parameters, with fresh state and a rate times its argument; returns to which parameters,
-        None if there are none.
+        Goes back to finite parameters, with fresh state and a rate times its argument; returns a name of these
+        parameters, None if there are none.
     """
 
-    def __init__(self, guard: Guard, fit: Any, feed: Any, go_back: Callable[[float], str | None]) -> None:
+    def __init__(
+        self, guard: Guard, fit: Expressions, feed: BatchSource, go_back: Callable[[float], str | None]
+    ) -> None:
         self._guard, self._fit, self._feed, self._go_back = guard, fit, feed, go_back
         self._start = {v: v.get_value() for v in fit.problem.updates if _is_float(v)}
         self._told = False
 
-    def meet(self, progress: Progress, arrays: Sequence[Any], loss: float, note: Callable[[str], None]) -> str | None:
-        """Act on an update of these arrays, with this loss; return why the run is to end, None to go on.
+    def meet(self, progress: Progress, arrays: Arrays, loss: float, note: Callable[[str], None]) -> str | None:
+        """Handle an update from these arrays, with this loss; return why the run is to end, None to go on.
 
         `note` takes the event for the next record.
         """
         policy, broken = self._guard.on_nonfinite, self._broken()
-        with np.errstate(all="ignore"):  # warnings from NumPy would tell what the error tells better
+        with np.errstate(all="ignore"):  # the error says better what NumPy would warn of
             numbers = self._numbers(arrays)
             found = progress.updates + 1, *(self._of_number(numbers) or self._found(arrays, loss, broken))
         restarted = self._restart(broken)
@@ -145,7 +148,7 @@ class Faults:
         if policy != "stop" and (ends or lost):
             raise error
         progress.rollbacks += returns
-        level = logging.INFO if self._told and not ends else logging.WARNING  # each is an event of the history, too
+        level = logging.INFO if self._told and not ends else logging.WARNING  # each is also an event of the history
         logger.log(level, "%s; %s", error, "stopping" if ends else f"going on{_rate(factor)}")
         self._told = True
         told = f"{_event(policy, target)} after update {progress.updates}{_rate(factor)}"
@@ -154,7 +157,7 @@ class Faults:
         return reasons.NON_FINITE.text if ends else None
 
     def _variables(self) -> dict[str, tuple[str, Variable]]:
-        """Return all that a value could be not finite in, by name, with its kind; state, the cause, first."""
+        """Return all variables of floating point by name, with their kind; state first, as it is often the cause."""
         problem, state = self._fit.problem, self._fit.rule.context.store.variables
         kinds = [*(("parameter", p) for p in problem.params), *(("variable", v) for v in problem.updates)]
         named = dict(zip(graph.labels([v for _, v in kinds]), kinds, strict=True))
@@ -165,8 +168,8 @@ class Faults:
         """Return the names of variables that are not finite, with their kinds."""
         return {n: kind for n, (kind, v) in self._variables().items() if not _holds_finite(v)}
 
-    def _numbers(self, arrays: Sequence[Any]) -> dict[str, float]:
-        """Return the hyperparameters that are not finite, as they are for this batch."""
+    def _numbers(self, arrays: Arrays) -> dict[str, float]:
+        """Return the hyperparameters that are not finite for this batch."""
         variables = self._fit.rule.hyper.present_variables()
         values = inspection(self._feed, list(variables.values()))(*arrays)
         return {n: float(x) for n, x in zip(variables, values, strict=True) if not np.isfinite(x)}
@@ -183,19 +186,19 @@ class Faults:
         return all(fed(self._fit.rule.hyper.variable(n)) for n in names)
 
     def _stay(self, numbers: Mapping[str, float]) -> bool:
-        """Whether there are hyperparameters that are not finite, and another batch would not change that."""
+        """Whether hyperparameters are not finite, and would not be for another batch."""
         return bool(numbers) and not self._depend_on_data(numbers)
 
     def _restart(self, broken: Mapping[str, str]) -> list[str]:
-        """Set the caller's variables among the broken ones to what they were at first; tell of each."""
+        """Set broken variables of the caller to their values at the start; return a text for each."""
         variables, names = self._variables(), [n for n, kind in broken.items() if kind == "variable"]
         for name in names:
             variable = variables[name][1]
             variable.set_value(self._start[variable])
         return [f"{name!r} back to its start" for name in names]
 
-    def _found(self, arrays: Sequence[Any], loss: float, broken: Mapping[str, str]) -> tuple[str, str, str]:
-        """Return what is not finite, where that comes from, and what is known of the batch."""
+    def _found(self, arrays: Arrays, loss: float, broken: Mapping[str, str]) -> tuple[str, str, str]:
+        """Return what is not finite, its origin, and what is known of the batch."""
         names = self._fit.problem.names
         sizes = dict(zip(names, self._fit.magnitudes(self._feed)(*arrays), strict=True))
         finite = {n: float(s) for n, s in sizes.items() if np.isfinite(s)}
@@ -204,7 +207,7 @@ class Faults:
         batch = "; ".join(filter(None, (self._feed.rows(), told)))
         return self._monitor(arrays, loss, broken, [n for n in names if n not in finite]), self._where(broken), batch
 
-    def _monitor(self, arrays: Sequence[Any], loss: float, broken: Mapping[str, str], grads: Sequence[str]) -> str:
+    def _monitor(self, arrays: Arrays, loss: float, broken: Mapping[str, str], grads: Sequence[str]) -> str:
         if not np.isfinite(loss):
             return "loss"
         for name in broken:
@@ -215,18 +218,17 @@ class Faults:
         for name, is_finite in zip(new, are_finite(*arrays), strict=True):
             if not is_finite:
                 return f"new value of {name!r}"
-        return "a gradient"  # random numbers made it so; now others are drawn
+        return "a gradient"  # it came from random numbers, and now others are drawn
 
     def _where(self, broken: Mapping[str, str]) -> str:
-        # first, as input that is not finite is held back, and breaks nothing
+        # broken variables first: input that is not finite is held back and breaks nothing
         for name, kind in broken.items():
             return f"{kind} {name!r} holds a value that is not finite"
-        place: str | None = self._feed.fault()
-        return place or "all inputs and parameters are finite; lower learning_rate or clip gradients"
+        return self._feed.fault() or "all inputs and parameters are finite; lower learning_rate or clip gradients"
 
     @cached_property
     def _new_values(self) -> tuple[list[str], Callable[..., list[np.ndarray]]]:
-        """Names of what is held back, and the function that computes whether its new values would be finite."""
+        """Names of variables whose updates are held back, and the function that says which new values are finite."""
         own = self._fit.updates() if self._guard.check == "all" else {}
         new = {**_given(self._fit.problem), **own}
         known = {n: new[v] for n, (_, v) in self._variables().items() if v in new}
@@ -251,8 +253,8 @@ def _rate(factor: float) -> str:
     return "" if factor == 1 else f", rate times {factor:g}"
 
 
-def inspection(feed: Any, outputs: Sequence[Variable]) -> Callable[..., list[np.ndarray]]:
-    """Return what computes expressions of a batch on the Python linker, which compiles nothing."""
+def inspection(feed: Fed, outputs: Sequence[Variable]) -> Callable[..., list[np.ndarray]]:
+    """Return a function that computes expressions of a batch on the Python linker, which compiles nothing."""
     function: Callable[..., list[np.ndarray]] = pytensor.function(
         feed.inputs,
         list(outputs),
@@ -264,29 +266,33 @@ def inspection(feed: Any, outputs: Sequence[Variable]) -> Callable[..., list[np.
 
 
 def gate(
-    problem: Problem, layout: Layout, hyper: Hyperparameters, new: Mapping[Variable, Variable] | None = None
+    problem: Problem,
+    layout: Layout,
+    hyper: Hyperparameters | None = None,
+    new: Mapping[Variable, Variable] | None = None,
 ) -> Variable:
-    """Return whether all that an update is made from is finite, and every new value if given: a symbolic boolean.
+    """Return whether all that an update is computed from is finite, and also `new` values: a symbolic boolean.
 
     That is the loss, every gradient, every hyperparameter, and the new values of the caller's own variables.
     """
+    present = [] if hyper is None else hyper.present_variables().values()
     grads = Values(dict(zip(problem.params, problem.measured.grads, strict=True)))
     joined = [grads.read(bundle) for bundle in layout.bundles("element")]
-    measured = graph.all_finite([problem.loss, *joined, *hyper.present_variables().values(), *_given(problem).values()])
+    measured = graph.all_finite([problem.loss, *joined, *present, *_given(problem).values()])
     return measured if new is None else measured & finite_values(problem, new)
 
 
 def finite_values(problem: Problem, new: Mapping[Variable, Variable]) -> Variable:
     """Return whether the new values of parameters and state are finite: a symbolic boolean.
 
-    Those of a parameter and of its state are taken together, element by element, so that the inspection of all becomes
-    part of the loop that computes them, and leaves one byte for each element to read again.
+    The values of a parameter and of its state are checked together, element by element, so that the check becomes part
+    of the loop that computes them, and only one byte for each element is read again.
     """
     owners = dict(zip(problem.params, problem.names, strict=True))
     together: dict[Any, list[Variable]] = {}
     for v, e in new.items():
         if _is_float(v):
-            # state is called by its owner, rule and symbol
+            # the name of state is owner, rule and symbol
             owner = owners[v] if v in owners else str(v.name).rsplit(".", 2)[0]
             key = owner, v.type.shape, v.get_value(borrow=True).shape
             together.setdefault(key, []).append(pt.isfinite(e))
@@ -294,7 +300,7 @@ def finite_values(problem: Problem, new: Mapping[Variable, Variable]) -> Variabl
 
 
 def _given(problem: Problem) -> dict[Variable, Variable]:
-    """Return the new values that the caller's updates give to variables of floating point, as they will be held."""
+    """Return the new values of floating point in the caller's updates, in the dtype of their variables."""
     return {v: graph.cast(e, v.type.dtype) for v, e in problem.updates.items() if _is_float(v)}
 
 

@@ -1,10 +1,10 @@
-"""Compiled functions, and what drives them batch by batch: updates of an epoch, an evaluation, the best so far."""
+"""Compiled functions and their drivers: updates of an epoch, evaluations, the best values so far."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pytensor
@@ -13,68 +13,69 @@ from .. import config
 from ..compiling import backends, half
 from ..compiling.jax_step import DeviceStep
 from ..loop.run import Tally
+from ..symbolic.graph import Variable
+from .needs import Backend, BatchSource, Compiled, Fed, StretchSource
 
-Compiled = Callable[..., Sequence[Any]]
+__all__ = ["Best", "Compiled", "Many", "Steps", "averages", "compiled", "mode", "together"]
 
 
 class Many(Protocol):
-    """Many updates in one call: what a backend makes of a compiled step, for data in memory.
+    """A compiled step for many updates in one call, for data in memory; a backend makes it.
 
-    A compiled step that is no plain ``pytensor.function`` says by its own method ``many(sources, size, count)`` what
-    makes many of its updates, or returns None if each is to have its own call. `sources` (`data.stretches.Source`)
-    and `size`, rows per batch, are what the stretches will have; `count` is how many updates to make in a call, None
-    for an estimate from sizes.
+    A compiled step that is no plain ``pytensor.function`` has a method ``many(sources, size, count)``. It returns such
+    an object, or None if each update needs its own call. `sources` (of `data.stretches.Source`) and `size`, rows per
+    batch, are those of the stretches; `count` is the number of updates in a call, None for an estimate from sizes.
 
     Attributes
     ----------
     most : int
         How many updates to make in a call.
     made : int
-        How many updates of the latest call were sound, also if it raised. If that is less than the stretch has, the
-        next one was tried: like the step alone, it has left everything as it was, or else (``check='gradients'``)
-        made a value that is not finite.
+        How many updates of the latest call were finite, also if it raised. If the stretch has more, the next one was
+        tried: like the step alone, it has left everything as it was, or (``check='gradients'``) has written a value
+        that is not finite.
     """
 
     most: int
     made: int
 
     def __call__(self, stretch: Any, totals: np.ndarray, losses: np.ndarray) -> None:
-        """Make the updates of a stretch, up to the first that is not sound or raises.
+        """Make the updates of a stretch, up to the first one that is not finite or raises.
 
-        When it returns, whoever looks at shared variables finds there what as many calls of the step leave there.
+        When it returns, shared variables hold what as many calls of the step leave there.
 
         Parameters
         ----------
         stretch : data.stretches.Stretch
             Batches of one length.
         totals : float64 array of shape (monitors + 1,)
-            Goes on, in place: for each update that is sound, in turn, the batch's weight times each monitor, in the
-            order of the step's outputs, is added, and last the weight. In float64, product and sum rounded one
-            after the other: bit for bit what a loop in Python adds up.
+            Sums, added to in place. Each finite update, in turn, adds the batch's weight times each monitor, in the
+            order of the step's outputs, and last the weight. Product and sum are rounded separately in float64: bit
+            for bit the sums of a loop in Python.
         losses : float64 array of shape (batches of the stretch,)
-            Is filled with the loss of each update that was tried, before it.
+            Gets the loss before each update that was tried.
         """
 
 
 def compiled(
-    feed: Any,
-    outputs: Sequence[Any],
-    updates: Mapping[Any, Any],
-    givens: Mapping[Any, Any] | None = None,
-    backend: Any = None,
+    feed: Fed,
+    outputs: Sequence[Variable],
+    updates: Mapping[Variable, Variable],
+    givens: Mapping[Variable, Variable] | None = None,
+    backend: Backend = None,
 ) -> Compiled:
     """Compile a function of the batches of a feed.
 
     Parameters
     ----------
-    feed : Feed
-        Its `inputs` are what a batch consists of, its `givens` what stands for the inputs of the loss.
+    feed : Fed
+        Has `inputs`, the parts of a batch, and `givens`, the expressions in place of inputs of the loss.
     outputs : sequence of scalar TensorVariable
     updates : mapping of shared variable to expression
     givens : mapping of shared variable to expression, optional
-        What stands for variables besides.
+        More expressions in place of variables.
     backend : str, Mode or None
-        What compiles it; `compiling.backends` says what there is.
+        What compiles it; see `compiling.backends`.
 
     Raises
     ------
@@ -100,38 +101,38 @@ def compiled(
     return result
 
 
-def mode(backend: Any = None) -> Any:
+def mode(backend: Backend = None) -> Any:
     """Return the PyTensor mode in which a backend compiles under the present switches."""
     switches = {"generated": config.generated, "products": config.products, "parallel": config.parallel}
     return backends.mode(backend, **switches)
 
 
 class Steps:
-    """Drives the compiled step through the epochs of a feed: what the loop calls.
+    """Drives the compiled step through the epochs of a feed; the loop calls it.
 
     Parameters
     ----------
     function : callable
-        Returns the compiled step: a batch in; out the monitors before the update, and last whether it was made, for
-        it is held back where something is not finite. Asked at the beginning of each stretch of updates, as
-        hyperparameters may have changed that shape it.
+        Returns the compiled step, which takes a batch and returns the monitors before the update, and last whether the
+        update was made: it is held back if something is not finite. Called at the beginning of each series of updates,
+        as hyperparameters that shape the step may have changed.
     names : sequence of str
         The names of the monitors; the loss comes first.
     feed : Feed
         Where batches come from.
     per_call : int, optional
-        How many updates to make in one call at most, where data is in memory. Default: by an estimate from sizes.
+        How many updates to make in one call at most, for data in memory. Default: an estimate from sizes.
 
     Attributes
     ----------
     latest : tuple of arrays
-        The batch of the latest update that met something that is not finite.
+        The batch of the latest update that was not finite.
     loss : float
         Its loss, before the update.
     """
 
     def __init__(
-        self, function: Callable[[], Compiled], names: Sequence[str], feed: Any, per_call: int | None = None
+        self, function: Callable[[], Compiled], names: Sequence[str], feed: BatchSource, per_call: int | None = None
     ) -> None:
         self._function, self._names, self._feed, self._per_call = function, list(names), feed, per_call
         self._ways: tuple[Compiled, Compiled, Many | None] | None = None
@@ -163,17 +164,17 @@ class Steps:
             self._batches = self._position = None
 
     def close(self) -> None:
-        """End what reads batches ahead; the feed stands where the updates have come to."""
+        """Stop reading batches ahead; the position of the feed is then that of the updates."""
         if self._batches is not None:
             self._batches.close()
             self._batches = None
 
     def _ways_of(self, function: Compiled) -> tuple[Compiled, Compiled, Many | None]:
-        """Return a function, what makes an update of it, and what makes many in one call if they are to share calls."""
+        """Return a function, its form for one update in a call, and its form for many, None if there is none."""
         from ..compiling.linker import direct  # imports PyTensor's linkers
 
-        alone = self._per_call == 1 or self._feed.sources is None
-        many = None if alone else together(function, self._feed.sources, self._feed.size, self._per_call)
+        sources = None if self._per_call == 1 else self._feed.sources
+        many = None if sources is None else together(function, sources, self._feed.size, self._per_call)
         return function, direct(function), many
 
     def _make_each(self, function: Compiled, tally: Tally, most: int | None, halt: Callable[[], bool]) -> None:
@@ -199,24 +200,26 @@ class Steps:
         finally:
             tally.updates, tally.rows, tally.sums = made, rows, dict(zip(names, totals, strict=True))
             if tally.losses is not None:
-                del tally.losses[made:]  # the one that was held back
+                del tally.losses[made:]  # the loss of the update that was held back
 
     def _make_many(self, many: Many, tally: Tally, most: int | None, halt: Callable[[], bool]) -> None:
         self._batches = None
         totals = np.array([*(tally.sums.get(name, 0.0) for name in self._names), tally.rows])
-        left = self._feed.length - self._position
+        feed = cast(StretchSource, self._feed)  # it has sources
+        left = feed.length - (self._position or 0)
         most = left if most is None else min(most, left)
         try:
             while tally.updates < most and not tally.bad:
-                self._make_stretch(many, self._feed.stretch(min(many.most, most - tally.updates)), tally, totals)
+                self._make_stretch(many, feed, min(many.most, most - tally.updates), tally, totals)
                 if halt():
                     return
         finally:
             *sums, tally.rows = totals.tolist()
             tally.sums = dict(zip(self._names, sums, strict=True))
 
-    def _make_stretch(self, many: Many, stretch: Any, tally: Tally, totals: np.ndarray) -> None:
-        losses, feed = np.empty(len(stretch)), self._feed
+    def _make_stretch(self, many: Many, feed: StretchSource, most: int, tally: Tally, totals: np.ndarray) -> None:
+        stretch = feed.stretch(most)
+        losses = np.empty(len(stretch))
         try:
             many(stretch, totals, losses)
         finally:
@@ -229,13 +232,13 @@ class Steps:
             tally.bad, self.latest, self.loss = True, feed.latest(), float(losses[made])
 
 
-def together(function: Any, sources: Sequence[Any], size: int, count: int | None = None) -> Many | None:
-    """Return what makes many updates of a compiled step in one call, None if each is to have its own.
+def together(function: Compiled, sources: Sequence[object], size: int, count: int | None = None) -> Many | None:
+    """Return the form of a compiled step for many updates in one call, None if there is none.
 
     Parameters
     ----------
     function, sources, size, count
-        The step, and how `Many` says that it is asked.
+        The step, and the arguments of the method ``many`` that `Many` describes.
     """
     if not config.many:
         return None
@@ -249,9 +252,9 @@ def together(function: Any, sources: Sequence[Any], size: int, count: int | None
 
 
 def _noting(function: Compiled, losses: list[float]) -> Compiled:
-    """Return a function that also appends the loss; a wrapper, so that who does not want it pays nothing."""
+    """Return a function that also appends the loss; a wrapper, so that it costs nothing where it is not wanted."""
 
-    def noting(*arrays: Any) -> Sequence[Any]:
+    def noting(*arrays: object) -> Sequence[Any]:
         values = function(*arrays)
         losses.append(float(values[0]))
         return values
@@ -260,7 +263,7 @@ def _noting(function: Compiled, losses: list[float]) -> Compiled:
 
 
 def averages(
-    function: Compiled, names: Sequence[str], feed: Any, doubt: Callable[[], object] | None = None
+    function: Compiled, names: Sequence[str], feed: BatchSource, doubt: Callable[[], object] | None = None
 ) -> dict[str, float]:
     """Evaluate one epoch of a feed in stored order and return the monitors' averages, weighted by rows.
 
@@ -285,7 +288,7 @@ class Best:
     Parameters
     ----------
     present : callable
-        Returns the values that are evaluated now: one array per parameter, which may be the parameter's own.
+        Returns the values to evaluate now: one array per parameter, possibly its own memory.
     """
 
     def __init__(self, present: Callable[[], Sequence[np.ndarray]]) -> None:

@@ -1,4 +1,4 @@
-"""A learning rate found by trying: updates at rates that rise, and the losses that they meet."""
+"""A search for the learning rate: updates at rising rates, and their losses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,11 @@ from ..optimizer import Optimizer, build
 from ..schedules import Exponential
 from ..symbolic import graph
 from ..symbolic.algorithm import Algorithm
+from ..symbolic.graph import Variable
+from ..symbolic.problem import Pairs
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 logger = climate.get_logger("downhill2")
 
@@ -40,9 +45,9 @@ class RangeTest:
     smoothed : float64 array
         The running means of the losses.
     suggestion : float or None
-        The learning rate to begin with; None if the curve does not tell one.
+        The learning rate to begin with; None if the curve shows none.
     reason : str
-        Why it is this one, or why there is none and what to try.
+        Why this rate, or why there is none and what to try.
     """
 
     rates: np.ndarray
@@ -55,7 +60,7 @@ class RangeTest:
         rate = "none" if self.suggestion is None else f"{self.suggestion:.3g}"
         return f"<RangeTest of {len(self.rates)} updates, suggestion: {rate}; {self.reason}>"
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the losses against the rates; returns matplotlib's axes.
 
         Parameters
@@ -74,12 +79,12 @@ class RangeTest:
 
 
 def find_learning_rate(
-    loss: Any,
-    train: Any,
-    params: Sequence[Any] | None = None,
-    inputs: Sequence[Any] | None = None,
+    loss: Variable,
+    train: object,
+    params: Sequence[Variable] | None = None,
+    inputs: Sequence[Variable] | None = None,
     algo: str | type[Algorithm] = "rmsprop",
-    updates: Any = (),
+    updates: Pairs = (),
     *,
     start: float = 1e-7,
     stop: float = 10.0,
@@ -90,8 +95,8 @@ def find_learning_rate(
 ) -> RangeTest:
     r"""Find a learning rate by a range test: a short run in which the rate rises from update to update.
 
-    Update :math:`i` of :math:`n` is made at the rate :math:`a (b/a)^{i/(n-1)}`. While rates are too small for a
-    difference the loss stays; then it falls, faster and faster; where they are too large it rises again. Afterwards
+    Update :math:`i` of :math:`n` is made at the rate :math:`a (b/a)^{i/(n-1)}`. While rates are too small to make a
+    difference, the loss stays; then it falls, faster and faster; where they are too large it rises again. Afterwards
     parameters, random generators, variables of `updates` and the place in a `Dataset` are as they were before,
     also after an error.
 
@@ -104,8 +109,8 @@ def find_learning_rate(
     max_updates : int
         Updates to make, :math:`n`; at least 10.
     smoothing : float
-        What a loss weighs in the running mean, as a fraction of what the next one weighs; at least 0, below 1. 0:
-        nothing is smoothed.
+        The weight of a loss in the running mean, as a fraction of the weight of the next one; at least 0, below 1.
+        0: nothing is smoothed.
     diverged : float
         Stop where the running mean of the losses is above this many times its lowest; above 1.
     **settings
@@ -120,7 +125,7 @@ def find_learning_rate(
     Raises
     ------
     TypeError, ValueError
-        For wrong arguments, and an algorithm that has no use for a learning rate; before anything is compiled.
+        For wrong arguments, and an algorithm that does not use a learning rate; before anything is compiled.
     KeyboardInterrupt
         At Ctrl-C, when everything is as it was before.
 
@@ -154,13 +159,13 @@ def find_learning_rate(
     max_updates = integer("max_updates", max_updates, 10)
     smoothing, diverged = number("smoothing", smoothing, at_least=0, below=1), number("diverged", diverged, above=1)
     feeding = Feeding(**{f.name: settings.pop(f.name) for f in dataclasses.fields(Feeding) if f.name in settings})
-    feeding = dataclasses.replace(feeding, rng=copy.deepcopy(feeding.rng))  # a generator is the caller's, and stays
+    feeding = dataclasses.replace(feeding, rng=copy.deepcopy(feeding.rng))  # the caller's generator stays
     if "learning_rate" in settings:
         raise TypeError("learning_rate is what is searched for; leave it out, and give start and stop")
     if params is None:
         params = params_beside_data(loss, (train, None), updates, settings)
     power = 1 / (max_updates - 1)
-    schedule = Exponential(start, stop**power / start**power)  # their ratio itself may be infinite
+    schedule = Exponential(start, stop**power / start**power)  # stop / start may be infinite
     opt = build(algo, loss, params, inputs, updates, learning_rate=schedule, **settings)
     feed = feeding.dataset(train, "train").bind(opt.inputs)
     _check_used(opt)
@@ -182,7 +187,7 @@ def _check_used(opt: Optimizer) -> None:
 @contextlib.contextmanager
 def _kept(opt: Optimizer, feed: Feed, with_place: bool, signals: Signals) -> Iterator[None]:
     """Put everything that updates change back when the body ends, however it ends."""
-    opt.fit.updates()  # makes the state
+    opt.fit.updates()  # creates the state
     before = {v: v.get_value() for v in Snapshot(opt.fit).variables().values()}
     place = feed.state() if with_place else None
     try:
@@ -203,20 +208,20 @@ class RunningMean:
         self._sum = self._weight = 0.0
 
     def add(self, value: float) -> float:
-        """Take in a value and return the mean."""
+        """Add a value and return the mean."""
         self._sum = self._smoothing * self._sum + value
         self._weight = self._smoothing * self._weight + 1
         return self._sum / self._weight
 
 
 class Alarm:
-    """Goes off where the running mean of losses is far above its lowest value."""
+    """Finds where the running mean of losses is far above its lowest value."""
 
     def __init__(self, smoothing: float, factor: float) -> None:
         self._mean, self._factor, self._lowest = RunningMean(smoothing), factor, math.inf
 
     def at(self, losses: Iterable[float]) -> int | None:
-        """Take in further losses; return the place among them of the one that sets it off."""
+        """Take further losses; return the index of the first one with such a mean, or None."""
         for place, loss in enumerate(losses):
             mean = self._mean.add(loss)
             self._lowest = min(self._lowest, mean)
@@ -226,7 +231,7 @@ class Alarm:
 
 
 def _tried(opt: Optimizer, feed: Feed, most: int, alarm: Alarm, signals: Signals) -> tuple[list[float], str]:
-    """Make updates until one is too much; return their losses, and what ended them if it was not their number."""
+    """Make updates until the loss diverges; return the losses, and what ended the test before `most` updates."""
     step, losses = drive(opt.fit, feed), list[float]()
     while len(losses) < most and not signals.asked:
         made: list[float] = []
@@ -241,7 +246,7 @@ def _tried(opt: Optimizer, feed: Feed, most: int, alarm: Alarm, signals: Signals
 
 
 def judged(rates: np.ndarray, losses: np.ndarray, smoothing: float, ended: str = "") -> RangeTest:
-    """Return what the losses of a range test tell.
+    """Return the result of a range test, from its losses.
 
     Parameters
     ----------
@@ -249,7 +254,7 @@ def judged(rates: np.ndarray, losses: np.ndarray, smoothing: float, ended: str =
     smoothing : float
         As for `find_learning_rate`.
     ended : str
-        What had become of the loss when the test was ended for it.
+        How the loss ended the test, if it did: "it had diverged", say.
     """
     mean = RunningMean(smoothing)
     smoothed = np.array([mean.add(loss) for loss in losses])
@@ -272,12 +277,12 @@ def judged(rates: np.ndarray, losses: np.ndarray, smoothing: float, ended: str =
 def _falls(losses: np.ndarray, smoothed: np.ndarray, smoothing: float) -> bool:
     """Whether the smoothed curve falls to its lowest by more than its noise.
 
-    The noise of losses is told by how far neighbours differ, that of their running means by how much these average.
+    The noise of losses is estimated from differences of neighbours, that of running means from the averaging.
     """
     lowest = int(np.argmin(smoothed))
-    with np.errstate(over="ignore"):  # of a loss that has diverged at once: then its noise is infinite
+    with np.errstate(over="ignore"):  # the noise of a loss that diverged at once is infinite
         noise = math.sqrt(np.mean(np.diff(losses[: max(lowest + 1, 10)]) ** 2) / 2) if len(losses) > 1 else math.inf
-    gone = smoothing ** np.arange(1.0, lowest + 2)  # the weight that means of all past losses would have beyond
+    gone = smoothing ** np.arange(1.0, lowest + 2)  # the weight before the first loss, if the past were infinite
     spread = noise * np.sqrt((1 - smoothing) / (1 + smoothing) * (1 + gone) / (1 - gone))
     highest = np.max(smoothed[: lowest + 1] - 3 * spread)
     return bool(highest > smoothed[lowest] + 3 * spread[lowest])

@@ -1,12 +1,12 @@
 """Pictures of runs: learning curves, gradient norms, paths, range tests, comparisons of algorithms.
 
-They need matplotlib: ``pip install 'downhill2[plot]'``. Each returns the axes it drew in, and draws in those given as
-`ax`. Without, it makes a picture. Where pyplot has been imported, or in IPython and notebooks, that is one of
-pyplot's: a notebook shows it, and ``plt.show()`` does. Elsewhere it is a `matplotlib.figure.Figure` by itself, which
-nothing keeps alive but the caller: ``ax.figure.savefig('curves.png')``.
+They need matplotlib: ``pip install 'downhill2[plot]'``. Each draws in the axes `ax`, or in a new picture, and
+returns the axes. If pyplot has been imported, and in IPython and notebooks, pyplot makes the picture: a notebook and
+``plt.show()`` show it. Elsewhere it is a `matplotlib.figure.Figure` that only the caller keeps alive:
+``ax.figure.savefig('curves.png')``.
 
-Colours are those of Okabe and Ito without the yellow, which colour-blind eyes tell apart; each comes with a marker of
-its own, so that pictures can be read in black and white. Training is dashed, validation is solid.
+Colours are those of Okabe and Ito, which colour-blind eyes can distinguish, without the yellow; each colour has its
+own marker, so that pictures can be read in black and white. Training is dashed, validation is solid.
 """
 
 from __future__ import annotations

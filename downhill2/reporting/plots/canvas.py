@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ...checks import number
 from ...extras import need
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
 
 # Okabe and Ito (2008), "Color universal design", without the yellow, which is too light for a line on white.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -21,10 +27,10 @@ LONGEST = 40
 """Characters of a name in a legend."""
 
 HANDLE, LETTER, LINE = 0.5, 0.062, 0.2
-"""Inches that an entry of a legend takes: beside its text, for each letter of it, and from one to the next."""
+"""Inches of an entry of a legend: beside its text, for each letter, and from one line to the next."""
 
 DECADES = 1.3
-"""From this ratio of highest to lowest on, as a power of ten, an axis is logarithmic if nobody says otherwise."""
+"""An axis is logarithmic by default if the ratio of highest to lowest, as a power of ten, is above this."""
 
 
 def style(i: int) -> dict[str, Any]:
@@ -34,13 +40,13 @@ def style(i: int) -> dict[str, Any]:
 
 
 def few(n: int, i: int = 0, many: int = 12) -> tuple[int, int]:
-    """Return which of `n` points have a marker: about `many` at most, aside from those of the other curves than `i`."""
+    """Return start and step of the points with a marker: about `many` of `n`, at other places for each curve `i`."""
     every = max(1, -(-n // many))
     return i * every // 3 % every, every
 
 
-def axes(ax: Any, size: tuple[float, float] = (6.4, 4.4)) -> Any:
-    """Return the axes to draw in: those given, checked, or new ones.
+def axes(ax: Axes | None, size: tuple[float, float] = (6.4, 4.4)) -> Axes:
+    """Return the axes to draw in: `ax`, checked, or new ones for None.
 
     Raises
     ------
@@ -50,20 +56,21 @@ def axes(ax: Any, size: tuple[float, float] = (6.4, 4.4)) -> Any:
     return figure(size).subplots() if ax is None else check_axes("ax", ax)
 
 
-def check_axes(name: str, ax: Any) -> Any:
-    """Return given axes, or raise TypeError."""
+def check_axes(name: str, ax: object) -> Axes:
+    """Return axes, checked."""
     if not isinstance(ax, need("matplotlib.axes", "plot").Axes):
         raise TypeError(f"{name} must be an Axes of matplotlib, got {ax!r}")
     if ax.name != "rectilinear":
         raise TypeError(f"{name} must be an Axes with straight coordinates, got {ax.name} ones")
-    return ax
+    found: Axes = ax
+    return found
 
 
-def figure(size: tuple[float, float]) -> Any:
-    """Return a new figure of so many inches, one of pyplot's where its user would look for it there."""
-    if _is_shown():
-        return need("matplotlib.pyplot", "plot").figure(figsize=size, layout="constrained")
-    return need("matplotlib.figure", "plot").Figure(figsize=size, layout="constrained")
+def figure(size: tuple[float, float]) -> Figure:
+    """Return a new figure of this size in inches, one of pyplot's if pyplot or IPython is in use."""
+    make = need("matplotlib.pyplot", "plot").figure if _is_shown() else need("matplotlib.figure", "plot").Figure
+    made: Figure = make(figsize=size, layout="constrained")
+    return made
 
 
 def _is_shown() -> bool:
@@ -71,13 +78,13 @@ def _is_shown() -> bool:
     return "matplotlib.pyplot" in sys.modules or (ipython is not None and ipython.get_ipython() is not None)
 
 
-def second(name: str, given: Any) -> Any:
-    """Return the axes given for a second panel beside those of the caller; None for none.
+def second(name: str, given: object) -> Axes | None:
+    """Return the axes for a second panel beside the axes of the caller; None without a panel.
 
     Raises
     ------
     TypeError, ValueError
-        If they are no axes, or are to be made here.
+        If it is no axes, or True.
     """
     if given is True:
         raise ValueError(f"{name} must be axes to draw in, or False, where ax is given, got True")
@@ -85,24 +92,24 @@ def second(name: str, given: Any) -> Any:
 
 
 def label(text: str) -> str:
-    """Return a name as matplotlib takes it: not as mathematics, nor as what a legend leaves out, and not too long."""
+    """Return a name as a label: without mathematics, not hidden by an underscore, and not too long."""
     return f"{' ' if text.startswith('_') else ''}{shortened(text, LONGEST)}".replace("$", r"\$")
 
 
 def shortened(text: str, most: int) -> str:
-    """Return a text of so many characters at most: its beginning and its end, as names often differ in either."""
+    """Return a text cut to `most` characters: its beginning and its end, as names often differ in either."""
     if len(text) <= most:
         return text
     return f"{text[: (most - 1) // 2]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - most // 2 :]}"
 
 
-def legend(ax: Any) -> None:
-    """Name the curves above the axes, or, if that takes many lines, to the right of them: never over data."""
+def legend(ax: Axes) -> None:
+    """Draw the legend above the axes or, if it needs many lines, at their right: never over data."""
     handles, labels = ax.get_legend_handles_labels()
     if not labels:
         return
     place = ax.get_position()
-    whole = ax.figure.bbox  # of a figure, or of one within another
+    whole = ax.figure.bbox  # the box of a figure, or of a figure in a figure
     inches, tall = place.width * whole.width / ax.figure.dpi, place.height * whole.height / ax.figure.dpi
     labels = [shortened(text, _letters(inches)) for text in labels]
     widths = [HANDLE + LETTER * len(text) for text in labels]
@@ -122,14 +129,14 @@ def _letters(inches: float) -> int:
     return max(6, int((inches - HANDLE) / LETTER))
 
 
-def check_log(log: Any) -> None:
-    """Raise for what says of no axis whether it is logarithmic."""
+def check_log(log: object) -> None:
+    """Raise ValueError unless it says which axis is logarithmic."""
     if not (log is None or isinstance(log, bool) or (isinstance(log, str) and log in ("x", "y", "xy"))):
         raise ValueError(f"log must be None, True, False, 'x', 'y' or 'xy', got {log!r}")
 
 
-def scale(ax: Any, log: Any, values: Iterable[Any]) -> None:
-    """Make the axes logarithmic that `log` says, and the vertical one of itself where `values` span decades."""
+def scale(ax: Axes, log: bool | str | None, values: Iterable[ArrayLike]) -> None:
+    """Make axes logarithmic as `log` says; for None, the vertical one if `values` span decades."""
     known = np.concatenate([np.array([]), *map(np.ravel, values)])
     known = known[np.isfinite(known)]
     if log is None:
@@ -144,13 +151,13 @@ def scale(ax: Any, log: Any, values: Iterable[Any]) -> None:
         ax.xaxis.set_major_formatter("{x:g}")
 
 
-def decades(values: Any) -> float:
+def decades(values: NDArray[np.float64]) -> float:
     """Return the ratio of the highest to the lowest of positive values, as a power of ten."""
     return float(np.log10(values.max()) - np.log10(values.min()))
 
 
-def readable(axis: Any, span: float) -> None:
-    """Give a logarithmic axis of few decades numbers between the powers of ten, none of them like ``2 x 10^-1``."""
+def readable(axis: Axis, span: float) -> None:
+    """Label a logarithmic axis of few decades between the powers of ten too, without labels like ``2 x 10^-1``."""
     ticker = need("matplotlib.ticker", "plot")
     if span < 0.7:
         axis.set_major_locator(ticker.MaxNLocator(5))
@@ -162,14 +169,14 @@ def readable(axis: Any, span: float) -> None:
         axis.set_major_formatter("{x:g}")
 
 
-def clock(ax: Any, label: str) -> None:
-    """Tell along the horizontal axis what stands there; of epochs and updates there are no halves."""
+def clock(ax: Axes, label: str) -> None:
+    """Label the horizontal axis; for epochs and updates, use whole numbers only."""
     ax.set_xlabel(label)
     locator = ax.xaxis.get_major_locator()
     if label in ("epoch", "updates") and isinstance(locator, need("matplotlib.ticker", "plot").MaxNLocator):
-        locator.set_params(integer=True)  # others are of a logarithmic axis, or the caller's own
+        locator.set_params(integer=True)  # other locators belong to a logarithmic axis, or to the caller
 
 
-def check_fraction(name: str, value: Any) -> float:
+def check_fraction(name: str, value: object) -> float:
     """Return a number in [0, 1), or raise."""
     return number(name, value, at_least=0, below=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,20 +12,23 @@ from . import canvas
 from .curves import draw_band
 from .series import CLOCKS, Curves, Runs, Series, band, check_clock, check_monitor, grouped, outcome
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 
 def compare(
     runs: Mapping[str, History | Sequence[History]],
     monitor: str = "loss",
-    ax: Any = None,
+    ax: Axes | None = None,
     *,
     x: str = "epoch",
     log: bool | str | None = None,
-    ranking: Any = None,
-) -> Any:
-    """Draw the validation of several algorithms, over several seeds each, and what each came to.
+    ranking: object = None,
+) -> Axes:
+    """Draw the validation of several algorithms, over several seeds each, and their final values.
 
-    Each curve is the median over the seeds, in a band from the lowest to the highest; where there was no validation, it
-    is training. A curve that climbs beyond ten times where the highest began is cut off.
+    Each curve is the median over the seeds, in a band from the lowest to the highest; without validations, it shows
+    training. A curve is cut off above ten times the highest start.
 
     Parameters
     ----------
@@ -36,7 +39,7 @@ def compare(
     ax : matplotlib Axes, optional
         Where to draw the curves. Default: in a new picture.
     x : {'epoch', 'updates', 'seconds'}
-        What is told along the horizontal axis. Default ``'epoch'``.
+        What is on the horizontal axis. Default ``'epoch'``.
     log : bool, 'x', 'y' or 'xy', optional
         Which axis is logarithmic; as for `learning_curves`.
     ranking : bool or matplotlib Axes, optional
@@ -53,7 +56,7 @@ def compare(
     ImportError
         If matplotlib is missing.
     TypeError, ValueError
-        For histories that are none, are empty or lack the monitor, and other wrong arguments.
+        If a history is something else, is empty or lacks the monitor, and for other wrong arguments.
     """
     if not isinstance(runs, Mapping):
         raise TypeError(f"runs must be a mapping of names to lists of History, got {runs!r}")
@@ -74,7 +77,7 @@ def compare(
     return ax
 
 
-def _panels(ax: Any, ranking: Any, n: int) -> tuple[Any, Any]:
+def _panels(ax: Axes | None, ranking: object, n: int) -> tuple[Axes, Axes | None]:
     """Return the axes of the curves and those of the ranking of `n` algorithms, if it is to be drawn."""
     if ax is None and (ranking is None or ranking is True):
         size = (9.6, max(4.0, 1.6 + 0.25 * n))
@@ -84,7 +87,7 @@ def _panels(ax: Any, ranking: Any, n: int) -> tuple[Any, Any]:
     return canvas.axes(ax), beside
 
 
-def _draw_curves(ax: Any, runs: Runs, monitor: str, clock: str) -> None:
+def _draw_curves(ax: Axes, runs: Runs, monitor: str, clock: str) -> None:
     for i, (name, histories) in enumerate(runs.items()):
         several = [_judged(Curves(h, clock), monitor) for h in histories]
         line = band(several)
@@ -98,9 +101,9 @@ def _judged(curves: Curves, monitor: str) -> Series:
     return valid if valid.x.size else curves.train(monitor)
 
 
-def _cut(ax: Any) -> None:
-    """Leave out of the picture how far curves climb that diverge."""
-    lines = [y[np.isfinite(y)] for y in (line.get_ydata() for line in ax.get_lines())]
+def _cut(ax: Axes) -> None:
+    """Cut the picture where diverging curves climb far."""
+    lines = [y[np.isfinite(y)] for y in (np.asarray(line.get_ydata()) for line in ax.get_lines())]
     lines = [y for y in lines if y.size]
     if not lines:
         return
@@ -110,8 +113,8 @@ def _cut(ax: Any) -> None:
         ax.set_ylim(bottom=lowest / 2 if ax.get_yscale() == "log" else min(0, lowest))
 
 
-def _draw_ranking(ax: Any, outcomes: Mapping[str, list[float]], monitor: str) -> None:
-    """Draw what each seed came to as a dot, and their median as a bar."""
+def _draw_ranking(ax: Axes, outcomes: Mapping[str, list[float]], monitor: str) -> None:
+    """Draw the final value of each seed as a dot, and their median as a bar."""
     labels = []
     for i, (name, found) in enumerate(outcomes.items()):
         values, style = np.array([v for v in found if np.isfinite(v)]), canvas.style(i)

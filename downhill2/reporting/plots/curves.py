@@ -1,9 +1,9 @@
-"""Learning curves and gradient norms: what happened to numbers while a run went on."""
+"""Learning curves and gradient norms: how numbers changed during a run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,23 +11,26 @@ from ...keeping.history import History
 from . import canvas
 from .series import CLOCKS, Band, Curves, Runs, Series, band, check_clock, check_monitor, grouped, smoothed
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 KINDS: dict[str, dict[str, Any]] = {
     "training": {"linestyle": "--", "markerfacecolor": "white"},
     "validation": {"linestyle": "-", "zorder": 3},
 }
-BEST = {"marker": "*", "markersize": 12, "markeredgecolor": "black", "linestyle": "none", "zorder": 5}
+BEST: dict[str, Any] = {"marker": "*", "markersize": 12, "markeredgecolor": "black", "linestyle": "none", "zorder": 5}
 
 
 def learning_curves(
     history: History | Sequence[History] | Mapping[str, History | Sequence[History]],
     monitor: str = "loss",
-    ax: Any = None,
+    ax: Axes | None = None,
     *,
     x: str = "epoch",
     log: bool | str | None = None,
     smooth: float = 0.0,
-    rate: Any = None,
-) -> Any:
+    rate: object = None,
+) -> Axes:
     """Draw a monitor in training and validation, a star where the loss was best, and the learning rate below.
 
     Parameters
@@ -41,13 +44,13 @@ def learning_curves(
     ax : matplotlib Axes, optional
         Where to draw. Default: in a new picture.
     x : {'epoch', 'updates', 'seconds'}
-        What is told along the horizontal axis. Default ``'epoch'``.
+        What is on the horizontal axis. Default ``'epoch'``.
     log : bool, 'x', 'y' or 'xy', optional
         Which axis is logarithmic; True: the vertical one. Default: the vertical one, if all values are positive and
         the highest is more than 20 times the lowest.
     smooth : float
-        The weight of the past in an exponential moving average of each curve, in [0, 1). What is smoothed is drawn
-        faintly behind, if it is one run. Default 0: as it is.
+        The weight of the past in an exponential moving average of each curve, in [0, 1). The values of a single run
+        are drawn faintly behind it. Default 0: no smoothing.
     rate : bool or matplotlib Axes, optional
         Whether to draw the learning rate below, or where. Default: below, in a new picture of runs that have one.
 
@@ -61,7 +64,7 @@ def learning_curves(
     ImportError
         If matplotlib is missing.
     TypeError, ValueError
-        For histories that are none, are empty or lack the monitor, and other wrong arguments.
+        If a history is something else, is empty or lacks the monitor, and for other wrong arguments.
 
     Examples
     --------
@@ -97,7 +100,7 @@ def _has_rate(runs: Runs) -> bool:
     return any("hyper.learning_rate" in h.columns for histories in runs.values() for h in histories)
 
 
-def _panels(ax: Any, rate: Any, has_rate: bool) -> tuple[Any, Any]:
+def _panels(ax: Axes | None, rate: object, has_rate: bool) -> tuple[Axes, Axes | None]:
     """Return the axes of the curves and those of the rate, if it is to be drawn."""
     if rate is True and not has_rate:
         raise ValueError("rate must be False for histories without a learning rate, got True")
@@ -108,8 +111,8 @@ def _panels(ax: Any, rate: Any, has_rate: bool) -> tuple[Any, Any]:
     return canvas.axes(ax), below
 
 
-def _draw_monitor(ax: Any, curves: Mapping[str, list[Curves]], monitor: str, smooth: float) -> None:
-    """Draw each run; where there is one only, training and validation differ by colour too."""
+def _draw_monitor(ax: Axes, curves: Mapping[str, list[Curves]], monitor: str, smooth: float) -> None:
+    """Draw each run; if there is only one, training and validation differ by colour too."""
     alone, kinds = len(curves) == 1, dict.fromkeys(KINDS, False)
     for i, (name, several) in enumerate(curves.items()):
         lines = {kind: series for kind, series in _lines(several, monitor).items() if any(s.x.size for s in series)}
@@ -132,8 +135,8 @@ def _lines(several: Sequence[Curves], monitor: str) -> dict[str, list[Series]]:
     return {"training": [c.train(monitor) for c in several], "validation": [c.valid(monitor) for c in several]}
 
 
-def _labels(name: str, kinds: list[str], seeds: int, best: Any, alone: bool) -> dict[str, str]:
-    """Return what the legend says of the lines of a run: of several, one has the name, and lines tell the kind."""
+def _labels(name: str, kinds: list[str], seeds: int, best: tuple[str, float] | None, alone: bool) -> dict[str, str]:
+    """Return the labels of the lines of a run; among several runs, one line has the name, its style shows the kind."""
     count = f", {seeds} seeds" if seeds > 1 else ""
     value = f"{best[0]}, {best[1]:.4g}" if best else ""
     if alone:
@@ -141,22 +144,22 @@ def _labels(name: str, kinds: list[str], seeds: int, best: Any, alone: bool) -> 
     return {kind: f"{name}{count}{', ' if best else ''}{value.replace(',', '')}" for kind in kinds[-1:]}
 
 
-def _draw(ax: Any, several: Sequence[Series], smooth: float, style: Mapping[str, Any], label: str, i: int = 0) -> None:
-    """Draw one line: the smoothed median, with its range or what was smoothed behind it."""
+def _draw(ax: Axes, several: Sequence[Series], smooth: float, style: Mapping[str, Any], label: str, i: int = 0) -> None:
+    """Draw one line: the smoothed median, and behind it its range, or the values that were smoothed."""
     if smooth and len(several) == 1:
         ax.plot(*several[0], **{**style, "marker": "", "alpha": canvas.RAW, "linewidth": 0.8})
     line = band([Series(s.x, smoothed(s.y, smooth)) for s in several])
     draw_band(ax, line, {**style, "markevery": canvas.few(line.x.size, i)}, label)
 
 
-def draw_band(ax: Any, line: Band, style: Mapping[str, Any], label: str) -> None:
+def draw_band(ax: Axes, line: Band, style: Mapping[str, Any], label: str) -> None:
     """Draw a median and, if there is one, the range around it."""
     ax.plot(line.x, line.middle, **style, label=label, gid="curve")
     if line.low is not line.high:
         ax.fill_between(line.x, line.low, line.high, color=style["color"], alpha=canvas.RAW / 2, linewidth=0)
 
 
-def _draw_rate(ax: Any, curves: Mapping[str, list[Curves]], xlabel: str) -> None:
+def _draw_rate(ax: Axes, curves: Mapping[str, list[Curves]], xlabel: str) -> None:
     lines = {name: band([c.rate() for c in several]) for name, several in curves.items()}
     for i, line in enumerate(lines.values()):
         style = {**canvas.style(i if len(lines) > 1 else 0), "markevery": canvas.few(line.x.size, i)}
@@ -166,7 +169,9 @@ def _draw_rate(ax: Any, curves: Mapping[str, list[Curves]], xlabel: str) -> None
     canvas.clock(ax, xlabel)
 
 
-def gradient_norms(history: History, ax: Any = None, *, x: str = "epoch", log: bool | str | None = None) -> Any:
+def gradient_norms(
+    history: History, ax: Axes | None = None, *, x: str = "epoch", log: bool | str | None = None
+) -> Axes:
     """Draw the norm of each parameter's gradient: the root of its mean square over the updates of an epoch.
 
     Parameters
@@ -176,7 +181,7 @@ def gradient_norms(history: History, ax: Any = None, *, x: str = "epoch", log: b
     ax : matplotlib Axes, optional
         Where to draw. Default: in a new picture.
     x : {'epoch', 'updates', 'seconds'}
-        What is told along the horizontal axis. Default ``'epoch'``.
+        What is on the horizontal axis. Default ``'epoch'``.
     log : bool, 'x', 'y' or 'xy', optional
         Which axis is logarithmic; as for `learning_curves`.
 
@@ -189,7 +194,7 @@ def gradient_norms(history: History, ax: Any = None, *, x: str = "epoch", log: b
     ImportError
         If matplotlib is missing.
     TypeError, ValueError
-        For a history that is none, is empty or has no gradients, and other wrong arguments.
+        If the history is something else, is empty or has no gradients, and for other wrong arguments.
     """
     if not isinstance(history, History):
         raise TypeError(f"history must be a History, got {history!r}")

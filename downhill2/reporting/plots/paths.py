@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,28 +11,48 @@ from numpy.typing import NDArray
 from ...checks import integer
 from . import canvas
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ...symbolic.graph import Variable
+
 Array = NDArray[np.float64]
 Loss = Callable[[Array, Array], Any]
 Limits = tuple[float, float] | None
+Pair = Sequence[float] | None
+
+
+class Walker(Protocol):
+    """An optimizer, as its path needs it."""
+
+    @property
+    def params(self) -> Sequence[Variable]: ...
+    @property
+    def inputs(self) -> Sequence[Variable]: ...
+    @property
+    def fit(self) -> Any: ...
+    def get_updates(self) -> list[tuple[Variable, Variable]]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> object: ...
 
 
 def path(
     points: Any,
     loss: Loss | None = None,
-    ax: Any = None,
+    ax: Axes | None = None,
     *,
     updates: int = 100,
-    minimum: Any = None,
+    minimum: Pair = None,
     xlim: Limits = None,
     ylim: Limits = None,
-) -> Any:
+) -> Axes:
     """Draw the path of one or several algorithms over the contours of a loss of two numbers.
 
     Parameters
     ----------
     points : array of shape (n, 2), Optimizer, or mapping of str to these
-        Where the algorithm was, from its start to its end. An optimizer is asked to make updates from where it is, and
-        set back afterwards: it must have two numbers for parameters (one vector or two scalars), and no inputs.
+        The places of the algorithm, from its start to its end. An optimizer makes updates from its present place, and
+        is set back afterwards: its parameters must be two numbers (one vector or two scalars), and it has no inputs.
     loss : callable, optional
         ``loss(x, y)`` returns the loss at each place of two arrays of one shape. Default: that of the optimizer.
     ax : matplotlib Axes, optional
@@ -53,7 +73,7 @@ def path(
     ImportError
         If matplotlib is missing.
     TypeError, ValueError
-        For points that are none, an optimizer of something else, and other wrong arguments.
+        If points are something else, for an optimizer with other parameters, and for other wrong arguments.
 
     Examples
     --------
@@ -67,7 +87,7 @@ def path(
     named = points if isinstance(points, Mapping) else {"": points}
     if not named:
         raise ValueError(f"points must have a path, got {points!r}")
-    side = 201 if loss is not None else 81  # the loss of an optimizer is asked for each place by itself
+    side = 201 if loss is not None else 81  # the loss of an optimizer is computed for each place separately
     if loss is None:
         loss = next((_loss_of(p) for p in named.values() if hasattr(p, "get_updates")), None)
     if not callable(loss):
@@ -91,17 +111,17 @@ def _walked(points: Any, updates: int) -> Array:
     return found
 
 
-def _numbers(points: Any) -> Array:
+def _numbers(points: object) -> Array:
     try:
         return np.asarray(points, dtype=float)
     except (TypeError, ValueError) as error:
         raise TypeError(f"points must be an array of shape (n, 2) or an Optimizer, got {points!r}") from error
 
 
-def _draw_contours(ax: Any, loss: Loss, side: int, xlim: tuple[float, float], ylim: tuple[float, float]) -> None:
-    """Draw lines of equal loss: dense where it is low, as the valleys are what algorithms differ in."""
+def _draw_contours(ax: Axes, loss: Loss, side: int, xlim: tuple[float, float], ylim: tuple[float, float]) -> None:
+    """Draw lines of equal loss, dense where it is low: in valleys algorithms differ."""
     x, y = np.meshgrid(np.linspace(*xlim, side), np.linspace(*ylim, side))
-    with np.errstate(all="ignore"):  # a loss may be infinite where no path leads
+    with np.errstate(all="ignore"):  # a loss may be infinite away from the paths
         height = np.asarray(loss(x, y), dtype=float)
     if height.shape not in ((), x.shape):
         raise ValueError(f"loss must return a number for each place, of shape {x.shape}, got shape {height.shape}")
@@ -114,21 +134,21 @@ def _draw_contours(ax: Any, loss: Loss, side: int, xlim: tuple[float, float], yl
     ax.set(xlim=xlim, ylim=ylim, xlabel="$x_0$", ylabel="$x_1$")
 
 
-def _draw_paths(ax: Any, paths: Mapping[str, Array], minimum: Any) -> None:
+def _draw_paths(ax: Axes, paths: Mapping[str, Array], minimum: Pair) -> None:
     for i, (name, points) in enumerate(paths.items()):
-        look = {**canvas.style(i), "markersize": 3.5, "markeredgewidth": 0, "linewidth": 1}
+        look: dict[str, Any] = {**canvas.style(i), "markersize": 3.5, "markeredgewidth": 0, "linewidth": 1}
         every = canvas.few(len(points), i, 25) if len(paths) > 1 else 1
         ax.plot(*points.T, **look, markevery=every, label=canvas.label(name))
         ax.plot(*points[-1], **{**look, "markersize": 7}, zorder=4)
     starts = np.unique([p[0] for p in paths.values()], axis=0)
-    marks = {"linestyle": "none", "markeredgecolor": "black", "zorder": 4}
+    marks: dict[str, Any] = {"linestyle": "none", "markeredgecolor": "black", "zorder": 4}
     ax.plot(*starts.T, marker="o", color="white", label="start", **marks)
     if minimum is not None:
         ax.plot(*minimum, marker="*", markersize=11, color="black", label="minimum", **marks)
 
 
-def _limits(paths: Mapping[str, Array], minimum: Any, xlim: Limits, ylim: Limits) -> list[tuple[float, float]]:
-    """Return what to show: the places given, or all points, with a sixth of their extent around them."""
+def _limits(paths: Mapping[str, Array], minimum: Pair, xlim: Limits, ylim: Limits) -> list[tuple[float, float]]:
+    """Return what to show: `xlim` and `ylim`, or all points with a sixth of their extent around them."""
     places = np.concatenate([*paths.values(), np.reshape([] if minimum is None else minimum, (-1, 2))])
     places = places[np.isfinite(places).all(axis=1)]
     low, high = places.min(axis=0), places.max(axis=0)
@@ -137,11 +157,11 @@ def _limits(paths: Mapping[str, Array], minimum: Any, xlim: Limits, ylim: Limits
     return [given or (float(a), float(b)) for given, (a, b) in zip((xlim, ylim), around, strict=True)]
 
 
-# -- paths of an optimizer
+# -- the path of an optimizer
 
 
-def _check(opt: Any) -> None:
-    """Raise unless it is a loss of two numbers alone."""
+def _check(opt: Walker) -> None:
+    """Raise ValueError unless the loss depends on two numbers alone."""
     sizes = [p.get_value(borrow=True).size for p in opt.params]
     if sum(sizes) != 2:
         raise ValueError(f"points must be of an optimizer with two numbers for parameters, got {sum(sizes)}")
@@ -149,8 +169,8 @@ def _check(opt: Any) -> None:
         raise ValueError(f"points must be of an optimizer whose loss needs no data, got inputs {opt.inputs}")
 
 
-def _walk(opt: Any, updates: int) -> Array:
-    """Make updates and set everything back; return what is evaluated before, between and after them."""
+def _walk(opt: Walker, updates: int) -> Array:
+    """Make updates and set everything back; return the evaluated parameters before, between and after them."""
     import pytensor
 
     _check(opt)
@@ -164,7 +184,7 @@ def _walk(opt: Any, updates: int) -> Array:
         opt.load_state_dict(before)
 
 
-def _loss_of(opt: Any) -> Loss:
+def _loss_of(opt: Walker) -> Loss:
     """Return the loss of an optimizer as a function of its two numbers."""
     import pytensor
 
@@ -177,7 +197,7 @@ def _loss_of(opt: Any) -> Loss:
     still = {v: v for v in moving}  # so that a generator draws the same at each place
     inputs = [*stand_ins.values()]
     function = pytensor.function(inputs, loss, updates=still, mode="FAST_COMPILE", on_unused_input="ignore")
-    function.trust_input = True  # they are made to fit, and thousands
+    function.trust_input = True  # they fit, and there are thousands
 
     def at(x: float, y: float) -> Any:
         flat, values = [x, y], []

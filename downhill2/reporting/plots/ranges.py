@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import canvas
+from .series import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 NEEDED = ("rates", "losses", "smoothed", "suggestion", "reason")
 
 
-def range_test(found: Any, ax: Any = None) -> Any:
+def range_test(found: Any, ax: Axes | None = None) -> Axes:
     """Draw the loss against the learning rate of a range test, and the rate that it suggests.
 
     Parameters
@@ -42,7 +46,7 @@ def range_test(found: Any, ax: Any = None) -> Any:
     ax.plot(rates, losses, ".", color="0.6", markersize=3, label="loss of one update")
     ax.plot(rates, smooth, **{**canvas.style(0), "marker": ""}, label="smoothed")
     if found.suggestion is not None:
-        look = {"color": canvas.COLORS[1], "linestyle": "--", "linewidth": 1.2}
+        look: dict[str, Any] = {"color": canvas.COLORS[1], "linestyle": "--", "linewidth": 1.2}
         ax.axvline(found.suggestion, **look, label=f"suggestion, {found.suggestion:.2g}")
     _cut(ax, losses, smooth)
     ax.set(xscale="log", xlabel="learning rate", ylabel="loss")
@@ -51,8 +55,8 @@ def range_test(found: Any, ax: Any = None) -> Any:
     return ax
 
 
-def _cut(ax: Any, losses: Any, smooth: Any) -> None:
-    """Leave out of the picture how far the loss climbs at rates that are too large."""
+def _cut(ax: Axes, losses: Array, smooth: Array) -> None:
+    """Cut the picture where the loss climbs at rates that are too large."""
     if not np.isfinite(smooth).any():
         return
     lowest = int(np.where(np.isfinite(smooth), smooth, np.inf).argmin())

@@ -1,4 +1,4 @@
-"""What pictures show of histories, as arrays: curves, their smoothed form, and medians over seeds."""
+"""Curves of histories as arrays, smoothed curves, and medians over seeds."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Array = NDArray[np.float64]
 Runs = dict[str, list[History]]
 
 CLOCKS = {"epoch": "epoch", "updates": "updates", "seconds": "time (s)"}
-"""What may be told along the horizontal axis, and its label."""
+"""What can be on the horizontal axis, and its label."""
 
 
 class Series(NamedTuple):
-    """Points of a curve: where, and what."""
+    """Points of a curve: places and values."""
 
     x: Array
     y: Array
@@ -34,7 +34,7 @@ class Band(NamedTuple):
 
 
 def grouped(history: Any) -> Runs:
-    """Return runs by name, a list for each; that of runs without a name is empty.
+    """Return a list of runs for each name; the name of runs without one is empty.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def grouped(history: Any) -> Runs:
     return {name: list(given) for name, given in runs.items()}
 
 
-def _check(where: str, given: Any) -> None:
+def _check(where: str, given: object) -> None:
     if not isinstance(given, Sequence) or isinstance(given, str) or not all(isinstance(h, History) for h in given):
         raise TypeError(f"{where} must be a History or a list of them, got {given!r}")
     if not given:
@@ -65,7 +65,7 @@ def monitors(history: History) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def check_monitor(history: History, monitor: Any) -> None:
+def check_monitor(history: History, monitor: object) -> None:
     """Raise unless the history has a monitor of that name."""
     if not isinstance(monitor, str):
         raise TypeError(f"monitor must be a str, got {monitor!r}")
@@ -73,8 +73,8 @@ def check_monitor(history: History, monitor: Any) -> None:
         raise ValueError(f"monitor must be one of {', '.join(map(repr, known)) or 'none'}, got {monitor!r}")
 
 
-def check_clock(clock: Any) -> None:
-    """Raise unless it is something to tell along the horizontal axis."""
+def check_clock(clock: object) -> None:
+    """Raise ValueError unless it can be on the horizontal axis."""
     if clock not in CLOCKS:
         raise ValueError(f"x must be one of {', '.join(map(repr, CLOCKS))}, got {clock!r}")
 
@@ -115,7 +115,7 @@ class Curves:
         return self._series(f"valid.{monitor}", self._history["validated"])
 
     def rate(self) -> Series:
-        """Return the learning rate at the end of each epoch, with what it was multiplied by."""
+        """Return the learning rate at the end of each epoch, times its factor."""
         everywhere = np.ones(len(self._history), dtype=bool)
         rate = self._series("hyper.learning_rate", everywhere)
         if "hyper.rate_factor" not in self._history.columns:
@@ -139,7 +139,7 @@ class Curves:
 def smoothed(y: Array, weight: float) -> Array:
     """Return the exponential moving average, corrected for its start; `weight` is that of the past.
 
-    Values that are not finite stay, and do not count.
+    Values that are not finite stay as they are, and are left out of the average.
     """
     out, mean, norm = y.copy(), 0.0, 0.0
     for i in np.flatnonzero(np.isfinite(y)):
@@ -151,15 +151,15 @@ def smoothed(y: Array, weight: float) -> Array:
 def band(series: Sequence[Series]) -> Band:
     """Return the median and the range of several curves at all their places.
 
-    Between its points a curve is straight; after its end it keeps its last value, before its start it does not count.
+    Between its points a curve is straight; after its end it keeps its last value, before its start it is left out.
     """
     series = [s for s in series if s.x.size]
-    if len(series) < 2:  # nothing to lay over another: gaps stay
+    if len(series) < 2:  # one curve alone keeps its gaps
         x, y = series[0] if series else (np.array([]),) * 2
         return Band(x, y, y, y)
     x = np.unique(np.concatenate([s.x for s in series]))
     ys = np.array([np.interp(x, s.x, s.y, left=np.nan) for s in series])
-    # of which at least one is a number, so that nothing is asked of columns without any
+    # only places with a number, as NumPy warns of columns without any
     x, ys = x[(known := np.isfinite(ys).any(axis=0))], ys[:, known]
     ys = np.where(np.isfinite(ys), ys, np.nan)
     return Band(x, np.nanmedian(ys, axis=0), np.nanmin(ys, axis=0), np.nanmax(ys, axis=0))

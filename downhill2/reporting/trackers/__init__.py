@@ -1,7 +1,7 @@
 """Trackers: callbacks that write the records of a run to files, or to the stores of other packages.
 
-Each is given to a run among its `callbacks`, is closed when the run ends, however it ends, and serves one run
-at a time::
+Pass them to a run in `callbacks`. A tracker is closed when the run ends, however it ends, and serves one run at a
+time::
 
     opt.minimize(train, valid, callbacks=[downhill2.trackers.CSV("run.csv"), downhill2.trackers.TensorBoard("runs/1")])
 

@@ -1,4 +1,4 @@
-"""Trackers that write plain files, each the optimizer's history as it stands."""
+"""Trackers that write the optimizer's history to plain files."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from ... import checks
 from ...keeping.history import History, check_columns, csv_cells
 from ...keeping.history_file import HistoryFile, appendable
 from ...loop.run import Record
+from ..reported import Reported
 from .tracker import Tracker
 
 
 class _File(Tracker):
-    """A file that holds the records of ``opt.history``: what could not be written is made good by the next attempt."""
+    """A file that holds the records of ``opt.history``; the next attempt writes what could not be written."""
 
     gives_up = False
 
@@ -28,10 +29,10 @@ class _File(Tracker):
         self._file: Any = None
         self._written = 0
 
-    def write(self, opt: Any, record: Record) -> None:
+    def write(self, opt: Reported, record: Record) -> None:
         """Write the record; the whole history, if the file does not hold what came before it."""
         history, written = opt.history, self._written
-        self._written = -1  # until it is there
+        self._written = -1  # until the record is written
         if self._file is None or written != len(history) - 1 or not self._takes(history):
             self._drop()
             self._file = self._anew(history)
@@ -39,7 +40,7 @@ class _File(Tracker):
             self._append(record)
         self._written = len(history)
 
-    def end(self, opt: Any) -> None:
+    def end(self, opt: Reported) -> None:
         """Close the file, with a last attempt to write what it lacks."""
         self._drop()
         if self._written != len(opt.history):
@@ -51,23 +52,23 @@ class _File(Tracker):
             if file is not None:
                 file.close()
         except OSError:
-            self._written = -1  # as the end of it is not there
+            self._written = -1  # the end of the file is missing
 
     @abstractmethod
     def _check(self, path: Path) -> None:
-        """Raise ValueError if a file is none that such a tracker has written, and is not to be replaced."""
+        """Raise ValueError if a file was not written by such a tracker, so that it is not replaced."""
 
     def _takes(self, history: History) -> bool:
-        """Return whether a line can hold a record as the last one is."""
+        """Return whether the file has the columns of the last record."""
         return True
 
     @abstractmethod
     def _anew(self, history: History) -> Any:
-        """Write all of a history; return what takes more."""
+        """Write a whole history; return the open file, which takes further records."""
 
     @abstractmethod
     def _append(self, record: Record) -> None:
-        """Write one more record and hand it to the operating system."""
+        """Write one more record to the operating system."""
 
 
 class CSV(_File):

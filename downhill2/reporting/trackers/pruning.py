@@ -1,4 +1,4 @@
-"""Optuna: trials that promise nothing are ended early."""
+"""Optuna: trials without promise end early."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from ... import extras
 from ...loop import reasons
 from ...loop.run import Record
+from ..reported import Reported
 from .tracker import Tracker
 
 GROUPS = ("train", "valid")
@@ -54,7 +55,7 @@ class Optuna(Tracker):
         self._optuna = extras.need("optuna", "optuna")
         if not isinstance(trial, self._optuna.trial.BaseTrial):
             raise TypeError(f"trial must be a trial of Optuna, got {trial!r}")
-        study = getattr(trial, "study", None)  # which a FixedTrial does not have
+        study = getattr(trial, "study", None)  # a FixedTrial has none
         if study is not None and len(study.directions) > 1:
             raise ValueError(f"trial must be of a study with one objective, got {len(study.directions)}")
         if not isinstance(monitor, str):
@@ -66,7 +67,7 @@ class Optuna(Tracker):
         self._pruned: str | None = None
         self._epoch = 0
 
-    def __call__(self, opt: Any, record: Record) -> None:
+    def __call__(self, opt: Reported, record: Record) -> None:
         """Report a record of `opt`."""
         values = getattr(record, self._group)
         if values and self._name not in values:
@@ -74,15 +75,15 @@ class Optuna(Tracker):
             raise ValueError(f"monitor must be one of {known}, got {self.monitor!r}")
         super().__call__(opt, record)
 
-    def begin(self, opt: Any, record: Record) -> None:
-        """Find the epoch of the last report; a trial that makes several runs, or goes on with one, has some already."""
+    def begin(self, opt: Reported, record: Record) -> None:
+        """Find the epoch of the last report: a trial with several runs, or with a resumed one, has reports already."""
         self._pruned = None
         study = getattr(self._trial, "study", None)
         trials = study.get_trials(deepcopy=False) if study is not None else []
         reported = trials[self._trial.number].intermediate_values if trials else {}
         self._epoch = max(reported, default=0)
 
-    def write(self, opt: Any, record: Record) -> None:
+    def write(self, opt: Reported, record: Record) -> None:
         """Report a value that is new, and ask whether to go on."""
         values = getattr(record, self._group)
         is_new = record.validated if self._group == "valid" else bool(values)
@@ -94,7 +95,7 @@ class Optuna(Tracker):
             self._pruned = f"pruned at epoch {record.epoch}"
             opt.stop(self._pruned)
 
-    def close(self, opt: Any) -> None:
+    def close(self, opt: Reported) -> None:
         """Raise ``optuna.TrialPruned`` if the run was ended for that."""
         super().close(opt)
         pruned, self._pruned = self._pruned, None

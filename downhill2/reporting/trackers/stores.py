@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ... import checks, extras
+from ...jsonable import scalar_or_text
 from ...loop import reasons
 from ...loop.run import Record
+from ..reported import Reported
 from .tracker import MonitorSeries, Tracker, checked_config, configuration, undone, written_before
 
 
@@ -25,7 +27,7 @@ class TensorBoard(Tracker):
     config : mapping, optional
         What else to show among the settings of the run.
     flush_seconds : float
-        How often what was written is handed to the operating system. Default 10.
+        Seconds between writes to the operating system. Default 10.
 
     Raises
     ------
@@ -43,7 +45,7 @@ class TensorBoard(Tracker):
     """
 
     def __init__(
-        self, logdir: str | os.PathLike[str], config: Mapping[str, Any] | None = None, flush_seconds: float = 10
+        self, logdir: str | os.PathLike[str], config: Mapping[str, object] | None = None, flush_seconds: float = 10
     ) -> None:
         self._board = extras.need("tensorboardX", "tensorboard")
         self.logdir, self._config = os.fspath(checks.path("logdir", logdir)), checked_config(config)
@@ -51,25 +53,27 @@ class TensorBoard(Tracker):
         self._writer: Any = None
         self._series = MonitorSeries()
 
-    def begin(self, opt: Any, record: Record) -> None:
+    def begin(self, opt: Reported, record: Record) -> None:
         """Begin an event file, with the settings."""
         before = written_before(opt.history)
         purge = before[-1].updates + 1 if before else None
         self._series = series = MonitorSeries()
-        # files are read in the order of their names, in which tensorboardX tells seconds only
+        # files are read in the order of their names, which have only seconds from tensorboardX
         later = {"filename_suffix": f".{time.time_ns()}", "flush_secs": self._flush}
         self._writer = self._board.SummaryWriter(self.logdir, purge_step=purge, **later)
         with undone(self._writer.close):
-            config = {name: _plain(value) for name, value in {**configuration(opt, record), **self._config}.items()}
+            config = {
+                name: scalar_or_text(value) for name, value in {**configuration(opt, record), **self._config}.items()
+            }
             metrics = {series.name(f"{group}/{name}"): 0 for group in ("best", "valid") for name in record.valid}
             for summary in self._board.summary.hparams(config, metrics):
                 self._writer.file_writer.add_summary(summary)
 
-    def write(self, opt: Any, record: Record) -> None:
+    def write(self, opt: Reported, record: Record) -> None:
         """Write a point of each curve."""
         self._add(self._series.values(record), record.updates)
 
-    def end(self, opt: Any) -> None:
+    def end(self, opt: Reported) -> None:
         """Write the best monitors and why the run ended."""
         last = opt.history[-1].updates
         with contextlib.closing(self._writer):
@@ -128,7 +132,7 @@ class MLflow(Tracker):
         uri: str | None = None,
         run_name: str | None = None,
         run_id: str | None = None,
-        config: Mapping[str, Any] | None = None,
+        config: Mapping[str, object] | None = None,
         flush_seconds: float = 5,
     ) -> None:
         self._mlflow = extras.need("mlflow", "mlflow")
@@ -141,9 +145,9 @@ class MLflow(Tracker):
         self._series = MonitorSeries()
         self._waiting: list[Any] = []
         self._sent = 0.0
-        self._last = -1  # the update that the last point in the store is of
+        self._last = -1  # the update of the last point in the store
 
-    def begin(self, opt: Any, record: Record) -> None:
+    def begin(self, opt: Reported, record: Record) -> None:
         """Begin a run, or go on with one, and note its settings."""
         self._series, self._waiting, self._sent, self._last = MonitorSeries(), [], time.monotonic(), -1
         active = None if self._given or self._uri else self._mlflow.active_run()
@@ -166,16 +170,16 @@ class MLflow(Tracker):
         name: str = found.experiment_id if found else self._client.create_experiment(self._experiment)
         return name
 
-    def _note(self, config: Mapping[str, Any]) -> None:
-        """Note parameters that the run does not have; those that it has cannot be changed."""
+    def _note(self, config: Mapping[str, object]) -> None:
+        """Note parameters that the run does not have yet; existing ones cannot be changed."""
         param, known = self._mlflow.entities.Param, self._client.get_run(self.run_id).data.params
         named = {self._series.name(name): str(value) for name, value in config.items()}
         new = [param(name, value) for name, value in named.items() if name not in known]
         for start in range(0, len(new), 100):  # as many as MLflow takes at once
             self._client.log_batch(self.run_id, params=new[start : start + 100])
 
-    def write(self, opt: Any, record: Record) -> None:
-        """Take the numbers of a record, and send what has gathered if it is time."""
+    def write(self, opt: Reported, record: Record) -> None:
+        """Collect the numbers of a record; send what is collected every `flush_seconds`."""
         if record.updates > self._last:
             self._take(self._series.values(record), record.updates)
         if time.monotonic() - self._sent >= self._every:
@@ -190,7 +194,7 @@ class MLflow(Tracker):
             self._client.log_batch(self.run_id, metrics=self._waiting[start : start + 1000])
         self._waiting, self._sent = [], time.monotonic()
 
-    def end(self, opt: Any) -> None:
+    def end(self, opt: Reported) -> None:
         """Send the rest, the best monitors and why the run ended."""
         try:
             self._take(self._series.best(opt), opt.history[-1].updates)
@@ -200,7 +204,7 @@ class MLflow(Tracker):
             self._terminate(reasons.read(str(opt.stopped)).outcome.upper())
 
     def _terminate(self, status: str) -> None:
-        """End the run, unless it is somebody else's."""
+        """End the run, unless the caller began it."""
         if self._own:
             self._client.set_terminated(self.run_id, status)
 
@@ -218,7 +222,7 @@ class WandB(Tracker):
     name : str, optional
         Name of the run. Default: made up.
     mode : {'online', 'offline', 'disabled'}, optional
-        Default: what ``WANDB_MODE`` says; without that, ``'online'`` for who has logged in, ``'offline'`` for others.
+        Default: ``WANDB_MODE``; without that, ``'online'`` for users who have logged in, else ``'offline'``.
     id : str, optional
         A run to go on with, when training is resumed: points that it has are not written again.
     dir : str or path, optional
@@ -250,7 +254,7 @@ class WandB(Tracker):
         mode: str | None = None,
         id: str | None = None,
         dir: str | os.PathLike[str] | None = None,
-        config: Mapping[str, Any] | None = None,
+        config: Mapping[str, object] | None = None,
         **settings: Any,
     ) -> None:
         self._wandb = extras.need("wandb", "wandb")
@@ -269,7 +273,7 @@ class WandB(Tracker):
         self._own = True
         self._series = MonitorSeries()
 
-    def begin(self, opt: Any, record: Record) -> None:
+    def begin(self, opt: Reported, record: Record) -> None:
         """Begin a run, or go on with one, and note its settings."""
         self._series = MonitorSeries()
         self._own = self._wandb.run is None
@@ -282,12 +286,12 @@ class WandB(Tracker):
             return self._mode
         return "online" if self._wandb.login(prompt=False, verify=False) else "offline"
 
-    def write(self, opt: Any, record: Record) -> None:
+    def write(self, opt: Reported, record: Record) -> None:
         """Write the numbers of a record, unless the run has them."""
         if record.updates >= self._run.starting_step:
             self._run.log(self._series.values(record), step=record.updates)
 
-    def end(self, opt: Any) -> None:
+    def end(self, opt: Reported) -> None:
         """Note the best monitors and why the run ended."""
         try:
             self._run.summary.update({**self._series.best(opt), "stopped": opt.stopped})
@@ -295,10 +299,6 @@ class WandB(Tracker):
             self._finish(int(reasons.read(str(opt.stopped)).outcome == "failed"))
 
     def _finish(self, code: int) -> None:
-        """End the run, unless it is somebody else's."""
+        """End the run, unless the caller began it."""
         if self._own:
             self._run.finish(exit_code=code)
-
-
-def _plain(value: Any) -> bool | int | float | str:
-    return value if isinstance(value, bool | int | float | str) else str(value)

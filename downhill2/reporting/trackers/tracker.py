@@ -1,4 +1,4 @@
-"""What all trackers share: a store that fails does not end the run; names and values as stores take them."""
+"""What all trackers share: a failing store does not end the run; names and values suit all stores."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ...keeping.history import History, latest_run
 from ...loop.run import Record
 from ..choices import choices
 from ..environment import version_of
+from ..reported import Reported
 
 logger = logging.getLogger("downhill2")
 
@@ -21,8 +22,7 @@ logger = logging.getLogger("downhill2")
 class Tracker(ABC):
     """A callback that writes each record to a store.
 
-    A subclass says how, in `write` and, as far as it needs them, `begin` and `end`. What these raise is logged once in
-    a run; the run goes on.
+    A subclass defines `write` and, if it needs them, `begin` and `end`. Their first error is logged; the run goes on.
     """
 
     gives_up = True
@@ -30,7 +30,7 @@ class Tracker(ABC):
 
     _begun = _failed = False
 
-    def __call__(self, opt: Any, record: Record) -> None:
+    def __call__(self, opt: Reported, record: Record) -> None:
         """Write a record of `opt`."""
         if self._failed and self.gives_up:
             return
@@ -40,21 +40,21 @@ class Tracker(ABC):
                 self._begun = True
             self.write(opt, record)
 
-    def close(self, opt: Any) -> None:
+    def close(self, opt: Reported) -> None:
         """Write what is left of a run that has ended, and be ready for another."""
         with self._surviving("close"):
             if self._begun:
                 self.end(opt)
         self._begun = self._failed = False
 
-    def begin(self, opt: Any, record: Record) -> None:  # noqa: B027  (nothing to do is an answer)
+    def begin(self, opt: Reported, record: Record) -> None:  # noqa: B027  (nothing to do is an answer)
         """Open the store; called before the first record of a run is written. If it raises, `end` is not called."""
 
     @abstractmethod
-    def write(self, opt: Any, record: Record) -> None:
+    def write(self, opt: Reported, record: Record) -> None:
         """Write a record."""
 
-    def end(self, opt: Any) -> None:  # noqa: B027  (nothing to do is an answer)
+    def end(self, opt: Reported) -> None:  # noqa: B027  (nothing to do is an answer)
         """Write what is left and close the store; called if it was opened."""
 
     @contextmanager
@@ -62,7 +62,7 @@ class Tracker(ABC):
         """Log the first exception of the body and go on."""
         try:
             yield
-        except Exception as error:  # stores raise whatever they like, and none of it is worth a run
+        except Exception as error:  # stores raise any kind of error, and none should end a run
             if not self._failed:
                 again = what == "write" and not self.gives_up
                 rest = "each record tries again" if again else "the rest of it is not written there"
@@ -77,7 +77,7 @@ class Tracker(ABC):
 
 @contextmanager
 def undone(undo: Callable[[], object]) -> Iterator[None]:
-    """Call what undoes what was opened, if the body raises; what that raises does not hide the first exception."""
+    """Call `undo` if the body raises; errors of `undo` do not hide that exception."""
     try:
         yield
     except BaseException:
@@ -86,7 +86,7 @@ def undone(undo: Callable[[], object]) -> Iterator[None]:
         raise
 
 
-def checked_config(config: Any) -> dict[str, Any]:
+def checked_config(config: object) -> dict[str, Any]:
     """Return a caller's own settings, or raise TypeError."""
     if config is None:
         return {}
@@ -95,8 +95,8 @@ def checked_config(config: Any) -> dict[str, Any]:
     return dict(config)
 
 
-def configuration(opt: Any, record: Record) -> dict[str, Any]:
-    """Return what a run is: algorithm, size of its parameters, hyperparameters, settings of the run, versions."""
+def configuration(opt: Reported, record: Record) -> dict[str, Any]:
+    """Return the configuration of a run: algorithm, size, hyperparameters, settings, versions."""
     size = sum(p.get_value(borrow=True).size for p in opt.params)
     versions = {f"{package}_version": version_of(package) for package in ("downhill2", "pytensor", "numpy")}
     python = {"python_version": platform.python_version()}
@@ -112,8 +112,8 @@ def written_before(history: History) -> History:
 class MonitorSeries:
     """The numbers of records, by names that every store accepts: ``train/loss``, ``valid/grad.W`` ...
 
-    Monitors are in every record, those of a validation in records that have one, and a hyperparameter from the record
-    on in which it first differs from what it was.
+    Each record has its monitors, and those of a validation if there was one. A hyperparameter is left out until it
+    changes for the first time.
     """
 
     def __init__(self) -> None:
@@ -131,7 +131,7 @@ class MonitorSeries:
         out = {self.name(f"{group}/{name}"): value for group, of in groups.items() for name, value in of.items()}
         return {**out, "epoch": float(record.epoch), "rows_per_second": record.rows_per_second}
 
-    def best(self, opt: Any) -> dict[str, float]:
+    def best(self, opt: Reported) -> dict[str, float]:
         """Return the monitors of the best parameters."""
         return {self.name(f"best/{name}"): value for name, value in opt.best_monitors.items()}
 
@@ -142,7 +142,7 @@ class MonitorSeries:
         return {name: value for name, value in record.hyper.items() if name in self._moving}
 
     def name(self, name: str) -> str:
-        """Return what a name is called in a store; no two are called the same."""
+        """Return the name for a store; no two names become the same."""
         if name not in self._names:
             plain = stem = _accepted(name)
             count = 1
