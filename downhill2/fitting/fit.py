@@ -11,9 +11,7 @@ import pytensor
 import pytensor.tensor as pt
 
 from .. import climate, config
-from ..compiling import backends
-from ..compiling.garbage import uncollected
-from ..compiling.jax_step import DeviceStep
+from ..compiling import DeviceStep, PackedFunction, PackedStorage, backends, uncollected, worth_packing
 from ..data.dataset import Dataset
 from ..stepping import nonfinite as faults
 from ..stepping.halves import Halves, halves
@@ -189,8 +187,6 @@ class Fit:
         return renewed(self._functions[key])
 
     def _step(self, feed: Any, check: str) -> Compiled:
-        from ..compiling.storage import PackedFunction, PackedStorage, worth_packing  # imports PyTensor's linkers
-
         problem, storage = self.problem, PackedStorage(self._packs)
         # what is shared out among groups is seen in two ways, by its group and as a whole: not both can be one vector
         packs = config.packed and pipeline.is_whole(self.rule, self.layout)

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import pytensor.tensor as pt
 
-from ..compiling.jax_step import DeviceStep
+from ..compiling import DeviceStep
 from ..symbolic.accumulation import Accumulate
 from . import nonfinite as faults
 from .one_by_one import Compiled, compiled

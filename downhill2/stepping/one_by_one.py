@@ -4,56 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pytensor
 
 from .. import config
-from ..compiling import backends, half
-from ..compiling.jax_step import DeviceStep
+from ..compiling import DeviceStep, Many, backends, direct, many_updates, without_half
 from ..loop.run import Tally
 
 Compiled = Callable[..., Sequence[Any]]
-
-
-class Many(Protocol):
-    """Many updates in one call: what a backend makes of a compiled step, for data in memory.
-
-    A compiled step that is no plain ``pytensor.function`` says by its own method ``many(sources, size, count)`` what
-    makes many of its updates, or returns None if each is to have its own call. `sources` (`data.stretches.Source`)
-    and `size`, rows per batch, are what the stretches will have; `count` is how many updates to make in a call, None
-    for an estimate from sizes.
-
-    Attributes
-    ----------
-    most : int
-        How many updates to make in a call.
-    made : int
-        How many updates of the latest call were sound, also if it raised. If that is less than the stretch has, the
-        next one was tried: like the step alone, it has left everything as it was, or else (``check='gradients'``)
-        made a value that is not finite.
-    """
-
-    most: int
-    made: int
-
-    def __call__(self, stretch: Any, totals: np.ndarray, losses: np.ndarray) -> None:
-        """Make the updates of a stretch, up to the first that is not sound or raises.
-
-        When it returns, whoever looks at shared variables finds there what as many calls of the step leave there.
-
-        Parameters
-        ----------
-        stretch : data.stretches.Stretch
-            Batches of one length.
-        totals : float64 array of shape (monitors + 1,)
-            Goes on, in place: for each update that is sound, in turn, the batch's weight times each monitor, in the
-            order of the step's outputs, is added, and last the weight. In float64, product and sum rounded one
-            after the other: bit for bit what a loop in Python adds up.
-        losses : float64 array of shape (batches of the stretch,)
-            Is filled with the loss of each update that was tried, before it.
-        """
 
 
 def compiled(
@@ -85,7 +45,7 @@ def compiled(
     """
     chosen, updates, givens = mode(backend), dict(updates), {**feed.givens, **(givens or {})}
     if backends.is_numba(chosen):
-        outputs, updates, givens = half.without([*outputs], updates, givens)
+        outputs, updates, givens = without_half([*outputs], updates, givens)
     with backends.explained(backend):
         function = pytensor.function(
             feed.inputs,
@@ -170,8 +130,6 @@ class Steps:
 
     def _ways_of(self, function: Compiled) -> tuple[Compiled, Compiled, Many | None]:
         """Return a function, what makes an update of it, and what makes many in one call if they are to share calls."""
-        from ..compiling.linker import direct  # imports PyTensor's linkers
-
         alone = self._per_call == 1 or self._feed.sources is None
         many = None if alone else together(function, self._feed.sources, self._feed.size, self._per_call)
         return function, direct(function), many
@@ -242,8 +200,6 @@ def together(function: Any, sources: Sequence[Any], size: int, count: int | None
     if hasattr(function, "many"):
         own: Many | None = function.many(sources, size, count)
         return own
-    from ..compiling.linker import many_updates  # imports PyTensor's linkers
-
     made: Many | None = many_updates(function, sources, size, count)
     return made
 
