@@ -82,6 +82,7 @@ def mode(backend: Any, *, generated: bool = True, products: bool = True, paralle
         Whether their large loops run on all cores where that pays.
     """
     found = base(backend)
+    # each loads linker and rewrites of ours, which the other backends do without
     if isinstance(found.linker, JAXLinker):
         from .jax_linker import device_mode
 
@@ -91,7 +92,7 @@ def mode(backend: Any, *, generated: bool = True, products: bool = True, paralle
 
         return torch_mode(found)
     if generated and is_numba(found):
-        from .mode import fast_mode  # with it come our rewrites, which only this way of compiling needs
+        from .mode import fast_mode
 
         return fast_mode(found, products=products, parallel=parallel)
     return found

@@ -61,9 +61,9 @@ def _remedy(tree: ast.AST, name: ast.Name, text: str, tools: Collection[str]) ->
     if text.endswith("$"):
         return "which belongs to another kernel, or is never assigned; name it by let(...) or new(...) of this one"
     if any(isinstance(node, ast.Call) and node.func is name for node in ast.walk(tree)):
-        near = difflib.get_close_matches(text, [tool for tool in tools if tool.isidentifier()], 1)
+        near = difflib.get_close_matches(text, list(tools), 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         return f"which is no tool; {hint}program.tool(kind, dtype) returns the name of one that is made for a dtype"
     if any(isinstance(node, ast.Subscript) and node.value is name for node in ast.walk(tree)):
-        return "an address that was not taken; call kernel.load(value, ...), kernel.store(value, ...) or .pointer(value)"
+        return "an address that was not taken; call kernel.load, kernel.store or kernel.pointer(value)"
     return "which was not taken; call kernel.size(size) for a size, kernel.number(name, dtype) for a number"
