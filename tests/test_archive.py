@@ -352,7 +352,10 @@ def test_a_directory_has_one_run_at_a_time_in_a_process_too(other, saved):
         next(first)
         second = training(noise=True, counter=False) if other == "another optimizer" else train
         kind, message = {
-            "another optimizer": (ValueError, r"where this process does since .*; end that run, by closing its iterator"),
+            "another optimizer": (
+                ValueError,
+                r"where this process does since .*; end that run, by closing its iterator",
+            ),
             "another iterator": (RuntimeError, "must make one run at a time"),
         }[other]
         with pytest.raises(kind, match=message):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
 import pytest
 
 import downhill2
@@ -116,6 +120,53 @@ def test_every_room_is_in_the_table():
 def test_a_room_imports_what_the_table_allows(module):
     others = {m for m in GRAPH[module] if room(m) != room(module) and (module, m) not in DOORS}
     assert {room(m) for m in others} <= {*ROOMS[room(module)]}
+
+
+def names_of_compiling(module):
+    """Return what a module imports of `compiling`, `''` for something that is not by name from the package itself."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.ImportFrom):
+            source = absolute(node, module)
+            names = {alias.name for alias in node.names}
+            found |= names if source == "downhill2.compiling" else set()
+            inside = source.startswith("downhill2.compiling.") or (source == "downhill2" and "compiling" in names)
+            found |= {""} if inside else set()
+        elif isinstance(node, ast.Import):
+            found |= {"" for alias in node.names if alias.name.startswith("downhill2.compiling")}
+    return found
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if room(m) != "compiling"])
+def test_of_compiling_only_what_its_package_names_is_imported(module):
+    assert names_of_compiling(module) <= {*downhill2.compiling.__all__}
+
+
+def test_imports_of_compiling_are_found():
+    assert names_of_compiling("stepping.halves") == {"DeviceStep"}
+    assert "blas_library" in names_of_compiling("reporting.environment")  # in a function
+
+
+def test_compiling_names_what_it_has():
+    assert all(hasattr(downhill2.compiling, name) for name in downhill2.compiling.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'emitz'"):
+        downhill2.compiling.emitz  # noqa: B018
+
+
+def test_compiling_works_as_a_package_of_its_own():
+    place = ROOT / "compiling" / "__init__.py"
+    spec = importlib.util.spec_from_file_location("alone", place, submodule_search_locations=[str(place.parent)])
+    sys.modules["alone"] = alone = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(alone)
+        assert alone.emits.__module__ == "alone.program"
+        x = pt.dvector("x")
+        f = pytensor.function([x], pt.tanh(x).sum(), mode=alone.fast_mode())
+        assert not f.vm.jit_fn.fallbacks
+        np.testing.assert_allclose(f(np.ones(3)), 3 * np.tanh(1))
+    finally:
+        for name in [name for name in sys.modules if name.split(".")[0] == "alone"]:
+            del sys.modules[name]
 
 
 def test_every_door_is_used():

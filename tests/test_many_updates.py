@@ -12,7 +12,7 @@ from training import BATCH, ROWS, Training, after, plain, records
 
 import downhill2
 from downhill2 import NonFiniteError, config
-from downhill2.compiling import fast_mode, loop
+from downhill2.compiling import fast_mode, update_loop
 from downhill2.compiling import many as many_module
 from downhill2.compiling.estimate import CALL, NODE, PRODUCT, seconds, updates_in_a_call
 from downhill2.data.stretches import Stretch
@@ -206,7 +206,7 @@ def test_updates_without_data_share_calls_by_themselves(calls):
 def test_the_loop_compiles_where_nothing_is_kept_on_disk(monkeypatch, calls):
     opt = downhill2.build("sgd", (w := pytensor.shared(np.ones(2), name="w")).sum() ** 2, [w], learning_rate=0.125)
     with pytensor.config.change_flags(numba__cache=False):
-        monkeypatch.setattr(loop, "updates", functools.cache(loop.updates.__wrapped__))
+        monkeypatch.setattr(update_loop, "updates", functools.cache(update_loop.updates.__wrapped__))
         opt.minimize(train_batches=3, max_updates=3, validate_every=None, updates_per_call=3)
     np.testing.assert_array_equal(w.get_value(), [0.125, 0.125])
     assert calls == [3]

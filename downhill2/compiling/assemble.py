@@ -19,6 +19,7 @@ from .program import Program
 from .source import INDENT, Kernel
 from .steps import LoopTable
 from .values import SUPPORTED
+from .verify import check_names
 
 NAME = "generated"
 
@@ -54,6 +55,7 @@ def _statements(
 ) -> list[str]:
     """Return all statements; loops that occur twice are calls of shared functions, in a large graph steps."""
     kernels = [line for line in program.main.lines if isinstance(line, Kernel)]
+    check_names(kernels, scope)
     texts = {id(kernel): kernel.function("loops") for kernel in kernels}
     count, large = Counter(texts.values()), len(kernels) > INLINE_UP_TO
     shared = _Shared(scope, keys)

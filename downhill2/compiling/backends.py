@@ -11,12 +11,11 @@ from typing import Any
 import pytensor
 from pytensor.compile.mode import Mode, get_mode
 from pytensor.link.jax.linker import JAXLinker
+from pytensor.link.numba.linker import NumbaLinker
 from pytensor.link.pytorch.linker import PytorchLinker
 
 MODES = {"numba": "NUMBA", "c": "CVM", "jax": "JAX", "pytorch": "PYTORCH"}
 """Names of backends, and of PyTensor's modes that they begin with."""
-
-NUMBA = "pytensor.link.numba"
 
 
 def base(backend: Any) -> Mode:
@@ -83,6 +82,7 @@ def mode(backend: Any, *, generated: bool = True, products: bool = True, paralle
         Whether their large loops run on all cores where that pays.
     """
     found = base(backend)
+    # each loads linker and rewrites of ours, which the other backends do without
     if isinstance(found.linker, JAXLinker):
         from .jax_linker import device_mode
 
@@ -91,7 +91,6 @@ def mode(backend: Any, *, generated: bool = True, products: bool = True, paralle
         from .torch_linker import torch_mode
 
         return torch_mode(found)
-    # by its name, as Numba is imported when something is compiled
     if generated and is_numba(found):
         from .mode import fast_mode
 
@@ -106,7 +105,7 @@ def key(backend: Any) -> tuple[Any, ...]:
 
 def is_numba(mode: Mode) -> bool:
     """Whether Numba compiles the functions of a mode, as they are or as generated ones."""
-    return any(c.__module__.startswith(NUMBA) for c in type(mode.linker).__mro__)
+    return isinstance(mode.linker, NumbaLinker)
 
 
 def on_device(mode: Mode) -> bool:

@@ -36,6 +36,6 @@ def random_numbers(program: Program, node: Any) -> None:
     mean, deviation = (kernel.let(f"float64({number})") for number in numbers)
     with kernel.loops(kernel.sizes([times(*shape)])) as [index]:
         number = cast((f"{mean} + {deviation} * {generator}.standard_normal()", "float64"), draws.dtype)
-        kernel.put(f"{kernel.pointer(target)}[{index}] = {number}")
+        kernel.store(target, [index], [1], number)
     program.add(kernel)
     program.define(following, program.value(rng))

@@ -152,8 +152,7 @@ def row_by_row(program: Program, fold: Fold, x: Value, kept: Sequence[int], outp
     sizes, steps, places = loops_along(kernel, x, kept, target.strides)
     with kernel.loops(sizes) as indices:
         total = fold_rest(kernel, fold, x, kept, (indices, steps))
-        result = stored(scalars.cast((total, fold.accumulator), output.dtype), output.dtype)
-        kernel.put(f"{kernel.pointer(target)}[{offset(indices, places)}] = {result}")
+        kernel.store(target, indices, places, scalars.cast((total, fold.accumulator), output.dtype))
     program.add(kernel)
 
 
@@ -183,11 +182,9 @@ def side_by_side(program: Program, fold: Fold, x: Value, kept: Sequence[int], ou
 def convert(program: Program, source: Value, target: Value) -> None:
     """Copy a dense array into another of the same shape and another dtype."""
     kernel = Kernel()
-    into = kernel.pointer(target)
     with kernel.loops([kernel.size(target.size)]) as index:
         element = kernel.load(source, index, [1])
-        result = scalars.cast((element, source.dtype), target.dtype)
-        kernel.put(f"{into}[{index[0]}] = {stored(result, target.dtype)}")
+        kernel.store(target, index, [1], scalars.cast((element, source.dtype), target.dtype))
     program.add(kernel)
 
 
@@ -211,7 +208,7 @@ def cumulative(program: Program, node: Any) -> None:
             element = kernel.load(x, [*outside, *along], [*steps, step])
             element = scalars.cast((element, x.dtype), output.dtype)
             kernel.put(f"{total} = {output.dtype}({total} {sign} {element})")
-            kernel.put(f"{kernel.pointer(target)}[{offset([*outside, *along], [*places, place])}] = {total}")
+            kernel.store(target, [*outside, *along], [*places, place], total)
     program.add(kernel)
 
 
@@ -241,7 +238,7 @@ def argmax(program: Program, node: Any) -> None:
             kernel.put(f"if {element} > {best} or ({element} != {element} and {best} == {best}):")
             kernel.put(f"    {best} = {element}")
             kernel.put(f"    {where} = {index}")
-        kernel.put(f"{kernel.pointer(target)}[{offset(outside, places)}] = {where}")
+        kernel.store(target, outside, places, where)
     program.add(kernel)
 
 

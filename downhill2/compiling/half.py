@@ -29,7 +29,7 @@ def check_shared(variables: Sequence[Any]) -> None:
             )
 
 
-def without(
+def without_half(
     outputs: list[Any], updates: Mapping[Any, Any], givens: Mapping[Any, Any]
 ) -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
     """Return what a function is made from, free of float16; inputs that are left have givens in their place.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from pytensor.compile.sharedvalue import SharedVariable
 
+from .estimate import updates_in_a_call
 from .jax_values import double_precision, generator_of, is_generator, key_of
 
 logger = logging.getLogger("downhill2")
@@ -153,13 +154,11 @@ class DeviceStep:
         self._device.settle()
 
     def many(self, sources: Sequence[Any], size: int, count: int | None = None) -> DeviceMany | None:
-        """Return what makes many updates in one call, as `stepping.one_by_one.Many` says."""
+        """Return what makes many updates in one call, as `Many` says."""
         most = self._updates_in_a_call(sources, size) if count is None else count
         return DeviceMany(self._device, self._loop, sources, most) if most > 1 else None
 
     def _updates_in_a_call(self, sources: Sequence[Any], size: int) -> int:
-        from .estimate import updates_in_a_call  # imports Numba
-
         shapes = [source.batch(size) for source in sources] + [np.shape(value) for value in self._device.state()]
         return updates_in_a_call(self._device.fgraph, shapes)
 
@@ -173,14 +172,14 @@ class DeviceMany:
         Returns the monitors, the loss first, and last whether the update is sound.
     loop : DeviceLoop
         Of that function.
-    sources : sequence of data.stretches.Source
+    sources : sequence
     most : int
         How many updates to make in a call.
 
     Attributes
     ----------
     most, made : int
-        As `stepping.one_by_one.Many` says.
+        As `Many` says.
     """
 
     def __init__(self, device: DeviceFunction, loop: DeviceLoop, sources: Sequence[Any], most: int) -> None:
@@ -191,7 +190,7 @@ class DeviceMany:
         self._order: tuple[Any, Any] = None, None
 
     def __call__(self, stretch: Any, totals: np.ndarray, losses: np.ndarray) -> None:
-        """Make the updates of a stretch, up to the first that is not sound; as `stepping.one_by_one.Many` says."""
+        """Make the updates of a stretch, up to the first that is not sound; as `Many` says."""
         self.made = 0
         with double_precision():
             data = self._sources, self._ordered(stretch.order)

@@ -7,7 +7,8 @@ from typing import Any
 from pytensor.link.numba.linker import NumbaLinker
 from pytensor.link.utils import raise_with_op
 
-from .fallback import log_fallback
+from . import blas, memory
+from .fallback import KernelError, log_fallback
 
 
 class FunctionLinker(NumbaLinker):  # type: ignore[misc]  # PyTensor has no annotations
@@ -40,6 +41,8 @@ class FunctionLinker(NumbaLinker):  # type: ignore[misc]  # PyTensor has no anno
         plain, fgraph, order, storage_map = converted
         try:
             return self._generated(plain, fgraph, order, storage_map)
+        except KernelError:
+            raise
         # whatever goes wrong here, PyTensor's own path compiles the same graph
         except Exception as error:
             log_fallback(error)
@@ -63,8 +66,8 @@ class FunctionLinker(NumbaLinker):  # type: ignore[misc]  # PyTensor has no anno
         return [CallPool(function, thunk.inputs, updates, failed)], nodes, function
 
     def _generated(self, plain: Any, fgraph: Any, order: Any, storage_map: Any) -> Any:
-        # Numba is imported when something is compiled, not with downhill2
-        from . import blas, emitters, memory
+        # these import Numba: only who compiles waits for that
+        from . import emitters
         from . import parallel as threads
         from .caller import GeneratedFunction
 
@@ -81,7 +84,7 @@ class FunctionLinker(NumbaLinker):  # type: ignore[misc]  # PyTensor has no anno
 def many_updates(function: Any, sources: Any, size: int, count: int | None = None) -> Any:
     """Return what makes many updates of a ``pytensor.function`` in one call, None if each is to have its own.
 
-    Parameters and result are those of `stepping.one_by_one.Many`.
+    Parameters and result are those of :class:`Many`.
     """
     if not _is_ours(function):
         return None

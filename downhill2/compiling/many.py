@@ -106,7 +106,7 @@ class ManyUpdates:
         return k if kind == "output" else -1
 
     def __call__(self, stretch: Any, totals: np.ndarray, losses: np.ndarray) -> None:
-        """Make the updates of a stretch, up to the first that is not sound; see `stepping.one_by_one.Many`."""
+        """Make the updates of a stretch, up to the first that is not sound; see `Many`."""
         key = stretch.size, stretch.order is not None
         if key not in self._batches:
             self._batches[key] = Batches(self._frame, self._places, self._sources, *key)

@@ -110,6 +110,7 @@ class Program:
         self.recomputable = recomputable(self.nodes, self.outputs)
         self.recipes: dict[Any, Recipe] = {}
         self.only_reduced = only_reduced(self.nodes, self.outputs, self.recomputable)
+        self._author: tuple[Any, Emitter] | None = None
         self._scratch: list[Memory] = []
         self._held: list[Memory] = []
 
@@ -253,6 +254,7 @@ class Program:
 
     def add(self, kernel: Kernel) -> None:
         """Append loops."""
+        kernel.author = self._author
         self.main.lines.append(kernel)
 
     def copy(self, source: Value, target: Value) -> None:
@@ -260,10 +262,8 @@ class Program:
         kernel = Kernel()
         shape, (there, here) = merge_axes(target.shape, [source.strides, target.strides])
         there, here = kernel.sizes(there), kernel.sizes(here)
-        into = kernel.pointer(target)
         with kernel.loops(kernel.sizes(shape)) as indices:
-            element = kernel.load(source, indices, there)
-            kernel.put(f"{into}[{offset(indices, here)}] = {stored(element, target.dtype)}")
+            kernel.store(target, indices, here, kernel.load(source, indices, there))
         self.add(kernel)
 
     def same(self, sizes: Sequence[Dim], what: str) -> Dim:
@@ -365,9 +365,13 @@ class Program:
                 nothing |= kind in RANDOM and isinstance(variable.type, RandomType)
                 if not nothing and getattr(variable.type, "dtype", None) not in SUPPORTED:
                     raise Unsupported(f"{node.op} on {variable.type}")
-            EMITTERS[kind](self, node)
+            self._emit(EMITTERS[kind], node)
         except Unsupported:
-            EMITTERS[object](self, node)
+            self._emit(EMITTERS[object], node)
+
+    def _emit(self, emitter: Emitter, node: Any) -> None:
+        self._author = node.op, emitter
+        emitter(self, node)
 
     def write(self) -> list[str]:
         """Write all nodes and outputs, and return the names of what the function must return itself."""
@@ -381,6 +385,7 @@ class Program:
             for storage in self._scratch:
                 self._release(storage)
             self._scratch = []
+        self._author = None
         objects: list[str] = []
         taken: list[Memory | None] = []
         for output in self.outputs:

@@ -97,6 +97,8 @@ class Kernel(Block):
         dtype of each parameter that is a number of the graph, not a size.
     split : Split or None
         How the loop is run by several threads.
+    author : tuple or None
+        The operation, and the emitter that wrote these loops for it; None: they copy outputs of the graph.
     """
 
     mark = "$"
@@ -109,6 +111,7 @@ class Kernel(Block):
         self.dtypes: dict[str, str] = {}
         self.numbers: dict[str, str] = {}
         self.split: Any = None
+        self.author: Any = None
         self._pointers: dict[str, str] = {}
 
     def take(self, argument: str, prefix: str) -> str:
@@ -167,6 +170,11 @@ class Kernel(Block):
         """Return the expression that reads an element."""
         return read(self.pointer(value), value.dtype, offset(indices, strides))
 
+    def store(self, value: Value, indices: Sequence[str], strides: Sequence[Dim], expression: str) -> None:
+        """Write the statement that sets an element."""
+        element = stored(expression, value.dtype)
+        self.put(f"{self.pointer(value)}[{offset(indices, strides)}] = {element}")
+
     def give(self, result: str, name: str) -> None:
         """Hand the local ``result`` out under a name of the surrounding function."""
         self.results.append((result, name))
@@ -176,13 +184,17 @@ class Kernel(Block):
         known = (name in self.dtypes or name in self.numbers or name.startswith("n") for name in self.parameters)
         return not self.results and self.split is None and all(known)
 
-    def function(self, name: str) -> str:
-        """Return the text as a function."""
+    def text(self, name: str) -> str:
+        """Return the text as a function, in which the names of this kernel have their mark."""
         lines = [f"def {name}({', '.join(self.parameters)}):"]
         lines += [f"{INDENT}{line}" for line in self.lines]
         if self.results:
             lines.append(f"{INDENT}return {', '.join(local for local, _ in self.results)}")
-        return "\n".join(lines).replace("$", "")
+        return "\n".join(lines)
+
+    def function(self, name: str) -> str:
+        """Return the text as a function."""
+        return self.text(name).replace("$", "")
 
     def call(self, function: str, constants: dict[str, str] | None = None) -> str:
         """Return the statement that calls the function of this text; sizes get names in `constants`, if given.

@@ -191,13 +191,13 @@ class PackedFunction:
             return self._call(*arrays)
 
     def many(self, sources: Any, size: int, count: int | None) -> PackedUpdates | None:
-        """Return what makes many updates in one call: see `stepping.one_by_one.Many`."""
+        """Return what makes many updates in one call: see `Many`."""
         updates = many_updates(self.function, sources, size, count)
         return None if updates is None else PackedUpdates(updates, self.storage)
 
 
 class PackedUpdates:
-    """Many updates of a function of packed variables in one call: see `stepping.one_by_one.Many`."""
+    """Many updates of a function of packed variables in one call: see `Many`."""
 
     def __init__(self, updates: Any, storage: PackedStorage) -> None:
         self._updates, self._storage, self.most = updates, storage, updates.most

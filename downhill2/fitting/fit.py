@@ -11,9 +11,7 @@ import pytensor
 import pytensor.tensor as pt
 
 from .. import climate, config
-from ..compiling import backends
-from ..compiling.garbage import uncollected
-from ..compiling.jax_step import DeviceStep
+from ..compiling import DeviceStep, PackedFunction, PackedStorage, backends, uncollected, worth_packing
 from ..data.dataset import Dataset
 from ..stepping import nonfinite as faults
 from ..stepping.halves import Halves, halves
@@ -190,8 +188,6 @@ class Fit:
         return renewed(self._functions[key])
 
     def _step(self, feed: Fed, check: str) -> Compiled:
-        from ..compiling.storage import PackedFunction, PackedStorage, worth_packing  # imports PyTensor's linkers
-
         problem, storage = self.problem, PackedStorage(self._packs)
         # groups read the same state in parts and as a whole: it cannot be one vector for both
         packs = config.packed and pipeline.is_whole(self.rule, self.layout)

@@ -209,7 +209,7 @@ def evaluated_monitors(
     return out
 
 
-def _callbacks(given: Iterable[Callable[..., object]]) -> tuple[Callable[[Any, Record], None], ...]:
+def _callbacks(given: Iterable[Callable[[Any, Record], None]]) -> tuple[Callable[[Any, Record], None], ...]:
     try:
         callbacks = tuple(listed("callbacks", given, "a sequence of functions"))
     except TypeError as error:

@@ -12,7 +12,9 @@ def choices(hyper: Hyperparameters) -> dict[str, Any]:
     """Return the structural choices of an optimizer that differ from their default, by name."""
 
     def default(group: str, symbol: str) -> Any:
-        return _plain((hyper.groups[group] if group else hyper).declared[symbol])
+        declaration = (hyper.groups[group] if group else hyper).declared[symbol]
+        assert isinstance(declaration, Setting), "settings() has settings only"
+        return _plain(declaration)
 
     return {name: value for name, value in hyper.settings().items() if value != default(*_parts(name))}
 

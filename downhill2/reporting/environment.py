@@ -26,7 +26,7 @@ def libraries() -> dict[str, str]:
     """Return what this process compiles with and calls for matrix products."""
     from pytensor import config
 
-    from ..compiling.blas import blas_library
+    from ..compiling import blas_library
 
     blas = {"mkl": "Intel MKL", "scipy": "that of SciPy"}[blas_library()]
     return {"BLAS": blas, "floatX": config.floatX}

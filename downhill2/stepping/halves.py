@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import pytensor.tensor as pt
 
-from ..compiling.jax_step import DeviceStep
+from ..compiling import DeviceStep
 from ..symbolic.accumulation import Accumulate
 from . import nonfinite as faults
 from .needs import Compiled, Expressions, Fed, OwnInputs

@@ -4,57 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 import pytensor
 
 from .. import config
-from ..compiling import backends, half
-from ..compiling.jax_step import DeviceStep
+from ..compiling import DeviceStep, Many, backends, direct, many_updates, without_half
 from ..loop.run import Tally
 from ..symbolic.graph import Variable
 from .needs import Backend, BatchSource, Compiled, Fed, StretchSource
 
 __all__ = ["Best", "Compiled", "Many", "Steps", "averages", "compiled", "mode", "together"]
-
-
-class Many(Protocol):
-    """A compiled step for many updates in one call, for data in memory; a backend makes it.
-
-    A compiled step that is no plain ``pytensor.function`` has a method ``many(sources, size, count)``. It returns such
-    an object, or None if each update needs its own call. `sources` (of `data.stretches.Source`) and `size`, rows per
-    batch, are those of the stretches; `count` is the number of updates in a call, None for an estimate from sizes.
-
-    Attributes
-    ----------
-    most : int
-        How many updates to make in a call.
-    made : int
-        How many updates of the latest call were finite, also if it raised. If the stretch has more, the next one was
-        tried: like the step alone, it has left everything as it was, or (``check='gradients'``) has written a value
-        that is not finite.
-    """
-
-    most: int
-    made: int
-
-    def __call__(self, stretch: Any, totals: np.ndarray, losses: np.ndarray) -> None:
-        """Make the updates of a stretch, up to the first one that is not finite or raises.
-
-        When it returns, shared variables hold what as many calls of the step leave there.
-
-        Parameters
-        ----------
-        stretch : data.stretches.Stretch
-            Batches of one length.
-        totals : float64 array of shape (monitors + 1,)
-            Sums, added to in place. Each finite update, in turn, adds the batch's weight times each monitor, in the
-            order of the step's outputs, and last the weight. Product and sum are rounded separately in float64: bit
-            for bit the sums of a loop in Python.
-        losses : float64 array of shape (batches of the stretch,)
-            Gets the loss before each update that was tried.
-        """
 
 
 def compiled(
@@ -86,7 +47,7 @@ def compiled(
     """
     chosen, updates, givens = mode(backend), dict(updates), {**feed.givens, **(givens or {})}
     if backends.is_numba(chosen):
-        outputs, updates, givens = half.without([*outputs], updates, givens)
+        outputs, updates, givens = without_half([*outputs], updates, givens)
     with backends.explained(backend):
         function = pytensor.function(
             feed.inputs,
@@ -171,8 +132,6 @@ class Steps:
 
     def _ways_of(self, function: Compiled) -> tuple[Compiled, Compiled, Many | None]:
         """Return a function, its form for one update in a call, and its form for many, None if there is none."""
-        from ..compiling.linker import direct  # imports PyTensor's linkers
-
         sources = None if self._per_call == 1 else self._feed.sources
         many = None if sources is None else together(function, sources, self._feed.size, self._per_call)
         return function, direct(function), many
@@ -245,8 +204,6 @@ def together(function: Compiled, sources: Sequence[object], size: int, count: in
     if hasattr(function, "many"):
         own: Many | None = function.many(sources, size, count)
         return own
-    from ..compiling.linker import many_updates  # imports PyTensor's linkers
-
     made: Many | None = many_updates(function, sources, size, count)
     return made
 

@@ -71,7 +71,7 @@ class Problem:
         self.inputs = self._find_inputs() if inputs is None else self._check_inputs(inputs)
         self._log()
 
-    def set_params(self, name: str, values: Iterable[np.ndarray]) -> None:
+    def set_params(self, name: str, values: Iterable[object]) -> None:
         """Set the parameters to one array each, or raise an error that calls them `name`."""
         arrays = [np.asarray(v) for v in listed(name, values, "a sequence of arrays")]
         shapes = [p.get_value(borrow=True).shape for p in self.params]

@@ -9,7 +9,7 @@ import numba
 import pytest
 from numba.core import lowering
 
-from downhill2.compiling import pipeline, private
+from downhill2.compiling import numba_passes, private
 
 
 def straight(x: float) -> float:
@@ -48,15 +48,15 @@ def with_loops(x: float) -> float:
 def test_the_same_variables_need_no_memory(function: Callable[..., float], monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[tuple[Any, Any]] = []
 
-    class Compared(pipeline.Lowering):
+    class Compared(numba_passes.Lowering):
         def _find_singly_assigned_variable(self) -> None:
             lowering.Lower._find_singly_assigned_variable(self)
             wanted = self._singly_assigned_vars
             super()._find_singly_assigned_variable()
             found.append((self._singly_assigned_vars, wanted))
 
-    monkeypatch.setattr(pipeline, "Lowering", Compared)
-    compiled = numba.njit(function, pipeline_class=pipeline.Pipeline)
+    monkeypatch.setattr(numba_passes, "Lowering", Compared)
+    compiled = numba.njit(function, pipeline_class=numba_passes.Pipeline)
     assert compiled(0.75) == function(0.75)
     assert found
     for have, want in found:
