@@ -354,7 +354,7 @@ def test_a_directory_has_one_run_at_a_time_in_a_process_too(other, saved):
         kind, message = {
             "another optimizer": (
                 ValueError,
-                r"where this process does since .*; end that run, by closing its iterator",
+                r"this process does since .*; end that run, by closing its iterator",
             ),
             "another iterator": (RuntimeError, "must make one run at a time"),
         }[other]

@@ -130,6 +130,6 @@ def test_a_decay_is_given_by_its_value_or_its_half_life():
 
 
 def test_another_default_leaves_the_first_declaration_as_it_is():
-    decay = downhill2.Optimizer.decay
+    decay = downhill2.Adam.decay
     changed = with_default(decay, "decoupled")
     assert (decay.default, changed.default, changed.options) == ("coupled", "decoupled", decay.options)

@@ -10,7 +10,6 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from downhill2.symbolic.common import Common
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles.driven import Driven
@@ -19,6 +18,7 @@ from test_algorithms import GRADIENTS, START
 import downhill2
 from downhill2 import projections, schedules
 from downhill2.stepping.one_by_one import mode
+from downhill2.symbolic.algorithm import Algorithm
 from downhill2.symbolic.declared import Hyper, declared
 from downhill2.symbolic.formulas import norm, times
 
@@ -161,7 +161,7 @@ def test_a_limit_that_a_schedule_takes_to_0_is_no_limit_from_then_on(setting):
 
 # -- 0 means absent: whatever drives a setting, where it is 0 an update is that without the setting
 
-OFF = {n: d for n, d in declared(Common, Hyper).items() if d.off is not None}
+OFF = {n: d for n, d in declared(Algorithm, Hyper).items() if d.off is not None}
 OTHER = {"mechanic"}  # how it begins: the factor that it learns goes on
 
 
