@@ -389,7 +389,7 @@ def test_two_equal_draws_of_a_step_of_a_scan_are_refused():
 
 
 def test_a_copy_of_the_loss_draws_what_the_loss_draws_in_a_copy_of_the_optimizer_too():
-    opt, w, draw = made(copies)
+    opt, *_ = made(copies)
     for again in (copy.deepcopy(opt), pickle.loads(pickle.dumps(opt))):
         again.minimize(max_updates=1, validate_every=None)
         np.testing.assert_allclose(again.params[0].get_value(), -made(copies)[2](), rtol=1e-12)

@@ -243,9 +243,7 @@ class Adafactor(Algorithm):
         scale = pt.maximum(self.epsilon2, self.rms(param)) if self.scale_parameter else 1
         return scale * rate * u_hat, state
 
-    def size(
-        self, square: Variable, r: Variable, c: Variable, v: Variable
-    ) -> tuple[Variable, dict[str, Variable]]:
+    def size(self, square: Variable, r: Variable, c: Variable, v: Variable) -> tuple[Variable, dict[str, Variable]]:
         """Return the estimate of the root mean square, and the new averages."""
         beta, axes = 1 - self.t ** (-self.beta2_decay), _axes(self, self.shape)
         if axes is None:
