@@ -942,6 +942,39 @@ def test_a_file_whose_nameless_parameters_stand_elsewhere_is_refused(names, tmp_
     assert first.get_value().tolist() == a.get_value().tolist()
 
 
+@pytest.mark.parametrize("names", [(None, None), ("W", "W")])
+def test_what_fits_is_set_but_for_nameless_parameters_that_stand_elsewhere_and_their_state(names):
+    opt, *_ = nameless(*THERE, names=names)
+    opt.minimize(max_updates=3, validate_every=None)
+    again, *values = nameless(*BACK, names=names)
+    before = [v.get_value().tolist() for v in values]
+    found = again.load_state_dict(opt.state_dict(), strict=False)
+    labels = again.fit.problem.names
+    assert found.moved == (
+        *(f"params.{label}" for label in labels),
+        *(f"state.{label}.adam.{s}" for label in labels for s in "mv"),
+    )
+    assert bool(found)
+    assert str(found).startswith(f"in another order: 'params.{labels[0]}'")
+    assert [v.get_value().tolist() for v in values] == before
+    assert not any(again.state[f"{label}.adam.{s}"].any() for label in labels for s in "mv")
+    same, first, _ = nameless(*THERE, names=names)
+    assert not same.load_state_dict(opt.state_dict(), strict=False)
+    assert first.get_value().tolist() == opt.params[0].get_value().tolist()
+
+
+def test_of_three_nameless_parameters_the_one_in_its_place_is_set():
+    def build(*powers):
+        w = [pytensor.shared(np.full(2, float(k))) for k in (1, 2, 3)]
+        return downhill2.build("sgd", sum((v**n).sum() for v, n in zip(w, powers, strict=True)), w)
+
+    there, back = build(2, 4, 6), build(4, 2, 6)
+    there.set_params([np.full(2, 9.0)] * 3)
+    found = back.load_state_dict(there.state_dict(), strict=False)
+    assert found.moved == ("params.unnamed0", "params.unnamed1")
+    assert [p.get_value()[0] for p in back.params] == [1, 2, 9]
+
+
 def test_nameless_variables_of_updates_that_stand_elsewhere_are_refused():
     def build(swapped):
         w, mean, scale = (
@@ -958,6 +991,8 @@ def test_nameless_variables_of_updates_that_stand_elsewhere_are_refused():
     build(False).load_state_dict(state)
     with pytest.raises(CheckpointError, match=r"has updates\.unnamed0, updates\.unnamed1 in another order"):
         build(True).load_state_dict(state)
+    found = build(True).load_state_dict(state, strict=False)
+    assert found.moved == ("updates.unnamed0", "updates.unnamed1")
 
 
 def test_parameters_that_may_change_places_and_another_loss_are_loaded_by_order():

@@ -86,12 +86,13 @@ class Persistent:
         ----------
         state : dict
         strict : bool
-            Whether names, shapes and dtypes must all fit. If not, what fits is set and the rest stays.
+            Whether names, shapes and dtypes must all fit. If not, what fits is set and the rest stays: so do variables
+            without a name of their own, and their state, where certainly others stand in the loss now.
 
         Returns
         -------
         Differences
-            What was missing, unexpected, of another shape or dtype.
+            What was missing, unexpected, of another shape or dtype, or stands elsewhere in the loss.
 
         Raises
         ------
