@@ -7,6 +7,7 @@ import functools
 import gc
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -102,7 +103,9 @@ def test_a_history_that_is_a_folder_is_refused(saved):
     path.mkdir()
     generator = np.random.default_rng(9)
     before, files, drawn = untouched(train), contents(saved), str(generator.bit_generator.state)
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(
+        ValueError, match=f"history must be a file, got the directory {path}; name {path}/run.jsonl, say"
+    ):
         train.run(anew=False, checkpoint=saved, resume=True, rng=generator)
     assert untouched(train) == before
     assert contents(saved) == files
@@ -278,13 +281,26 @@ def test_a_directory_that_cannot_be_written_is_refused():
             folder.chmod(0o755)
 
 
-def test_a_history_that_cannot_be_written_is_refused(saved):
-    train = training(noise=True)
-    train.fresh()
-    values = everything(train)
-    with pytest.raises(FileNotFoundError, match="missing"):
-        train.run(anew=False, history=saved / "missing" / "run.jsonl")
-    assert everything(train) == values
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("missing/run.jsonl", "history must be in a directory that exists, got {0}; make {0.parent} first"),
+        ("file/run.jsonl", "history must be in a directory that exists, got {0}; make {0.parent} first"),
+        ("", "history must be a file, got the directory {0}; name {0}/run.jsonl, say"),
+        ("pipe", "history must be a regular file, got {0}, which is none; name another"),
+        ("/dev/null", "history must be a regular file, got {0}, which is none; name another"),
+        ("x" * 300, "history must be a file that can be written, got {0}: File name too long; name another"),
+    ],
+)
+def test_a_history_that_cannot_be_written_is_refused_before_anything_is_compiled(place, message, tmp_path):
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    path, names = tmp_path / place, sorted(os.listdir(tmp_path))
+    w = pytensor.shared(1.0, name="w")
+    opt = downhill2.build("sgd", w**2, [w])
+    with pytest.raises(ValueError, match=f"^{re.escape(message.format(path))}$"):
+        opt.minimize(max_updates=1, history=path)
+    assert (w.get_value(), opt.fit._functions, sorted(os.listdir(tmp_path))) == (1.0, {}, names)
 
 
 def test_a_run_that_never_begins_leaves_nothing_open(tmp_path):
