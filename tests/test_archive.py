@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import json
 import logging
 import os
 import re
@@ -435,6 +436,30 @@ def test_a_run_whose_directory_was_removed_leaves_that_of_the_next_alone(tmp_pat
     assert not later[0].lost
     assert f"cannot write in {path}: it was removed, and another run has it now" in train.opt.history[-1].events[-1]
     later[0].release()
+
+
+@pytest.mark.parametrize("content", [b"precious", b'{"name": "mine"}', b"\xff\x00", b'{"pid"!', b"\n"])
+def test_a_file_of_somebody_else_in_the_place_of_the_lock_is_refused_and_stays(content, tmp_path):
+    path = tmp_path / "downhill2.lock"
+    path.write_bytes(content)
+    w = pytensor.shared(1.0, name="w")
+    opt = downhill2.build("sgd", w**2, [w])
+    with pytest.raises(
+        ValueError, match=f"whose downhill2.lock a run has made, got {path}, which holds something else"
+    ):
+        opt.minimize(max_updates=1, checkpoint=tmp_path)
+    assert (os.listdir(tmp_path), path.read_bytes(), w.get_value()) == ([path.name], content, 1.0)
+    path.unlink()
+    opt.minimize(max_updates=1, checkpoint=tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"pi', b'{"pid": 7, "host": "a", "since": "2026-01-01 00:00:00"}'])
+def test_the_file_of_a_run_that_was_killed_locks_nothing_whatever_it_could_write(content, tmp_path):
+    (tmp_path / "downhill2.lock").write_bytes(content)
+    held = lock.DirectoryLock(tmp_path)
+    assert json.loads((tmp_path / "downhill2.lock").read_text())["pid"] == os.getpid()
+    held.release()
+    assert not os.listdir(tmp_path)
 
 
 def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch, caplog):
