@@ -108,13 +108,13 @@ class DirectoryLock:
             file.write(json.dumps(_holder()).encode())
 
     def _check(self) -> None:
-        """Raise ValueError if the file is none that a run leaves: empty, or as much of its words as a disk could take."""
+        """Raise ValueError if no run has made the file; a killed one may have left a part of its words, or none."""
         self._file.seek(0)
         if not _BEGINNING.startswith(self._file.read(len(_BEGINNING))):
             self._file.close()
             raise ValueError(
-                f"checkpoint must name a directory whose {NAME} a run has made, got {self._path}, which holds something "
-                "else; move it, or name another directory"
+                f"checkpoint must name a directory whose {NAME} a run has made, got {self._path}, which holds "
+                "something else; move it, or name another directory"
             )
 
     @property
