@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -102,7 +104,9 @@ def test_a_history_that_is_a_folder_is_refused(saved):
     path.mkdir()
     generator = np.random.default_rng(9)
     before, files, drawn = untouched(train), contents(saved), str(generator.bit_generator.state)
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(
+        ValueError, match=f"history must be a file, got the directory {path}; name {path}/run.jsonl, say"
+    ):
         train.run(anew=False, checkpoint=saved, resume=True, rng=generator)
     assert untouched(train) == before
     assert contents(saved) == files
@@ -278,13 +282,26 @@ def test_a_directory_that_cannot_be_written_is_refused():
             folder.chmod(0o755)
 
 
-def test_a_history_that_cannot_be_written_is_refused(saved):
-    train = training(noise=True)
-    train.fresh()
-    values = everything(train)
-    with pytest.raises(FileNotFoundError, match="missing"):
-        train.run(anew=False, history=saved / "missing" / "run.jsonl")
-    assert everything(train) == values
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("missing/run.jsonl", "history must be in a directory that exists, got {0}; make {0.parent} first"),
+        ("file/run.jsonl", "history must be in a directory that exists, got {0}; make {0.parent} first"),
+        ("", "history must be a file, got the directory {0}; name {0}/run.jsonl, say"),
+        ("pipe", "history must be a regular file, got {0}, which is none; name another"),
+        ("/dev/null", "history must be a regular file, got {0}, which is none; name another"),
+        ("x" * 300, "history must be a file that can be written, got {0}: File name too long; name another"),
+    ],
+)
+def test_a_history_that_cannot_be_written_is_refused_before_anything_is_compiled(place, message, tmp_path):
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    path, names = tmp_path / place, sorted(os.listdir(tmp_path))
+    w = pytensor.shared(1.0, name="w")
+    opt = downhill2.build("sgd", w**2, [w])
+    with pytest.raises(ValueError, match=f"^{re.escape(message.format(path))}$"):
+        opt.minimize(max_updates=1, history=path)
+    assert (w.get_value(), opt.fit._functions, sorted(os.listdir(tmp_path))) == (1.0, {}, names)
 
 
 def test_a_run_that_never_begins_leaves_nothing_open(tmp_path):
@@ -424,6 +441,30 @@ def test_a_run_whose_directory_was_removed_leaves_that_of_the_next_alone(tmp_pat
     assert not later[0].lost
     assert f"cannot write in {path}: it was removed, and another run has it now" in train.opt.history[-1].events[-1]
     later[0].release()
+
+
+@pytest.mark.parametrize("content", [b"precious", b'{"name": "mine"}', b"\xff\x00", b'{"pid"!', b"\n"])
+def test_a_file_of_somebody_else_in_the_place_of_the_lock_is_refused_and_stays(content, tmp_path):
+    path = tmp_path / "downhill2.lock"
+    path.write_bytes(content)
+    w = pytensor.shared(1.0, name="w")
+    opt = downhill2.build("sgd", w**2, [w])
+    with pytest.raises(
+        ValueError, match=f"whose downhill2.lock a run has made, got {path}, which holds something else"
+    ):
+        opt.minimize(max_updates=1, checkpoint=tmp_path)
+    assert (os.listdir(tmp_path), path.read_bytes(), w.get_value()) == ([path.name], content, 1.0)
+    path.unlink()
+    opt.minimize(max_updates=1, checkpoint=tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"pi', b'{"pid": 7, "host": "a", "since": "2026-01-01 00:00:00"}'])
+def test_the_file_of_a_run_that_was_killed_locks_nothing_whatever_it_could_write(content, tmp_path):
+    (tmp_path / "downhill2.lock").write_bytes(content)
+    held = lock.DirectoryLock(tmp_path)
+    assert json.loads((tmp_path / "downhill2.lock").read_text())["pid"] == os.getpid()
+    held.release()
+    assert not os.listdir(tmp_path)
 
 
 def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch, caplog):
@@ -947,6 +988,39 @@ def test_a_file_whose_nameless_parameters_stand_elsewhere_is_refused(names, tmp_
     assert first.get_value().tolist() == a.get_value().tolist()
 
 
+@pytest.mark.parametrize("names", [(None, None), ("W", "W")])
+def test_what_fits_is_set_but_for_nameless_parameters_that_stand_elsewhere_and_their_state(names):
+    opt, *_ = nameless(*THERE, names=names)
+    opt.minimize(max_updates=3, validate_every=None)
+    again, *values = nameless(*BACK, names=names)
+    before = [v.get_value().tolist() for v in values]
+    found = again.load_state_dict(opt.state_dict(), strict=False)
+    labels = again.fit.problem.names
+    assert found.moved == (
+        *(f"params.{label}" for label in labels),
+        *(f"state.{label}.adam.{s}" for label in labels for s in "mv"),
+    )
+    assert bool(found)
+    assert str(found).startswith(f"in another order: 'params.{labels[0]}'")
+    assert [v.get_value().tolist() for v in values] == before
+    assert not any(again.state[f"{label}.adam.{s}"].any() for label in labels for s in "mv")
+    same, first, _ = nameless(*THERE, names=names)
+    assert not same.load_state_dict(opt.state_dict(), strict=False)
+    assert first.get_value().tolist() == opt.params[0].get_value().tolist()
+
+
+def test_of_three_nameless_parameters_the_one_in_its_place_is_set():
+    def build(*powers):
+        w = [pytensor.shared(np.full(2, float(k))) for k in (1, 2, 3)]
+        return downhill2.build("sgd", sum((v**n).sum() for v, n in zip(w, powers, strict=True)), w)
+
+    there, back = build(2, 4, 6), build(4, 2, 6)
+    there.set_params([np.full(2, 9.0)] * 3)
+    found = back.load_state_dict(there.state_dict(), strict=False)
+    assert found.moved == ("params.unnamed0", "params.unnamed1")
+    assert [p.get_value()[0] for p in back.params] == [1, 2, 9]
+
+
 def test_nameless_variables_of_updates_that_stand_elsewhere_are_refused():
     def build(swapped):
         w, mean, scale = (
@@ -963,6 +1037,8 @@ def test_nameless_variables_of_updates_that_stand_elsewhere_are_refused():
     build(False).load_state_dict(state)
     with pytest.raises(CheckpointError, match=r"has updates\.unnamed0, updates\.unnamed1 in another order"):
         build(True).load_state_dict(state)
+    found = build(True).load_state_dict(state, strict=False)
+    assert found.moved == ("updates.unnamed0", "updates.unnamed1")
 
 
 def test_parameters_that_may_change_places_and_another_loss_are_loaded_by_order():

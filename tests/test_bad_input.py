@@ -548,7 +548,7 @@ def own_classes():
     return [c for c in downhill2.Optimizer.registry.values() if c.__module__.startswith("downhill2.algorithms.")]
 
 
-def test_what_the_tables_of_synonyms_say_to_write_is_there():
+def test_what_the_tables_of_synonyms_say_to_write_is_there(own_algorithms):
     known = {*all_hyperparameters(), *BESIDE_BUILD}
     for written in [*synonyms.KEYWORDS, *synonyms.ALGORITHMS]:
         assert {*re.findall(r"\b(\w+)=", written)} <= known, written
@@ -562,7 +562,7 @@ def test_what_the_tables_of_synonyms_say_to_write_is_there():
         assert hasattr(opt, attribute)
 
 
-def test_no_word_of_the_tables_of_synonyms_is_one_of_ours():
+def test_no_word_of_the_tables_of_synonyms_is_one_of_ours(own_algorithms):
     common = {n for d in declared(Algorithm, Hyper | Setting).values() for n in d.names}
     assert not {word for word, _ in every(synonyms.KEYWORDS)} & {*common, *BESIDE_BUILD}
     words = {word for word, _ in every(synonyms.ALGORITHMS)} | {word for word, _ in every(synonyms.LACKING)}
@@ -638,7 +638,9 @@ def test_what_build_takes_is_refused_by_a_run_with_where_it_belongs(name, w):
 
 
 @pytest.mark.parametrize(("word", "written"), every(synonyms.ALGORITHMS) + every(synonyms.LACKING))
-def test_an_algorithm_by_another_name_or_that_there_is_not_is_refused_with_what_there_is(word, written, w):
+def test_an_algorithm_by_another_name_or_that_there_is_not_is_refused_with_what_there_is(
+    word, written, w, own_algorithms
+):
     hint = f"write {written}" if written in synonyms.ALGORITHMS else f"there is none here, and {written} is the nearest"
     message = f"unknown algorithm {word!r}; {hint}; downhill2.list_algorithms() lists all"
     assert_refused(ValueError, message, lambda: downhill2.build(word, squares(w)))

@@ -321,6 +321,29 @@ def test_a_state_that_is_no_dict_is_refused(state, opt):
         opt.load_state_dict(state)
 
 
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({3: np.ones(2)}, r"state must have names as keys, such as 'params.W', got 3"),
+        ({("params", "w"): np.ones(2)}, r"state must have names as keys, such as 'params.W', got \('params', 'w'\)"),
+        ({"params.w": 1.0, None: {}}, r"state must have names as keys, such as 'params.W', got None"),
+        ({"params.w": [[1.0], [1.0, 2.0]]}, r"state\['params.w'\] must be an array, got \[\[1.0\], \[1.0, 2.0\]\]"),
+        ({"meta": {"places": 3}}, r"state\['meta'\]\['places'\] must be a dict as state_dict returns it, got 3"),
+        (
+            {"meta": {"hyper": [0.1]}},
+            r"state\['meta'\]\['hyper'\] must be a dict as state_dict returns it, got \[0.1\]",
+        ),
+        ({"meta": {"generators": None}}, r"state\['meta'\]\['generators'\] must be a dict .* got None"),
+    ],
+)
+def test_a_state_of_other_keys_and_kinds_is_refused_and_changes_nothing(state, message, strict, opt):
+    before = opt.state_dict()
+    with pytest.raises(TypeError, match=message):
+        opt.load_state_dict({**before, **state}, strict=strict)
+    np.testing.assert_equal(opt.state_dict(), before)
+
+
 @pytest.mark.parametrize("clock", [2**70, -1, 1.5, "3", None, math.inf])
 def test_a_state_with_a_clock_that_is_none_is_refused_and_changes_nothing(clock, opt):
     before = opt.state_dict()

@@ -277,7 +277,7 @@ def kinds_of_source(values):
         "array": lambda: Dataset(values, "train"),
         "frame": lambda: Dataset(pd.DataFrame({"a": values}), "train"),
         "sparse": lambda: Dataset(sp.csr_matrix(values.reshape(-1, 1)), "train"),
-        "batches": lambda: Dataset.from_batches([[values.reshape(-1, 1)]] * 2, "train"),
+        "batches": lambda: Dataset.from_batches([[values.reshape(-1, 1).copy()] for _ in range(2)], "train"),
         "callable": lambda: Dataset(lambda: values.reshape(-1, 1), "train"),
         "shared": lambda: Dataset(pytensor.shared(values.reshape(-1, 1)), "train"),
     }
@@ -730,16 +730,19 @@ def test_sparse_batches_of_a_reader_that_fills_the_same_memory_again_are_right()
 
 
 def test_batches_that_were_listed_from_one_buffer_are_told_of(caplog):
-    for batches in (list(one_buffer()), tuple(in_a_series())):
+    batch = [TEN, GRID]
+    for batches in (list(one_buffer()), tuple(in_a_series()), list(one_list()), [[TEN]] * 3, (batch, batch, batch)):
         caplog.clear()
         Dataset(batches, "train")
         assert caplog.messages == [
             "train: all 3 batches lie in the same memory, and are the same; of a reader that fills one buffer again "
-            "and again give the iterator to Dataset.from_batches, which copies"
+            "and again give the iterator to Dataset.from_batches, which copies; to take one batch so often, give it "
+            "once, with iteration_size=3"
         ]
     caplog.clear()
+    data = Dataset([[TEN]], "train", iteration_size=3)
+    assert [x.tolist() for (x,) in data] == [TEN.tolist()] * 3
     for batches in (
-        [[TEN]] * 3,
         [[TEN, GRID], [TEN, GRID[::-1]]],
         [[TEN[:5]], [TEN[5:]]],
         [[], []],

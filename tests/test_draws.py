@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import warnings
 
 import numpy as np
@@ -13,6 +14,7 @@ from pytensor.compile.builders import OpFromGraph
 from pytensor.gradient import DisconnectedType, disconnected_grad
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
+from pytensor.graph.replace import clone_replace
 
 import downhill2
 
@@ -38,9 +40,11 @@ def draws_of_parameters(rng):
 
 
 def copies(rng):
+    """A term and its copy elsewhere: both hold one draw."""
     a = rng.normal(pt.constant(2.0, name="mean"), 1, size=N)[1]
-    rng.tag.used = False
-    return a + rng.normal(pt.constant(2.0, name="the same"), 1, size=N)[1]
+    scale = pt.constant(1.0)
+    term = a * scale
+    return term + clone_replace(term, {scale: pt.constant(1.5)})
 
 
 def clones(rng):
@@ -98,7 +102,7 @@ WAYS = {  # what is drawn, and what NumPy draws from the same generators
     function: lambda g, other: g.normal(size=N),
     chain: lambda g, other: drawn_twice(g),
     draws_of_parameters: lambda g, other: g.normal(g.uniform(size=2).sum(), 1, size=N),
-    copies: lambda g, other: 2 * g.normal(2, 1, size=N),
+    copies: lambda g, other: 2.5 * g.normal(2, 1, size=N),
     clones: lambda g, other: -g.normal(size=N),
     graph_inside: lambda g, other: drawn_twice(g),
     two_generators_inside: lambda g, other: g.normal(size=N) + other.normal(size=N),
@@ -316,6 +320,22 @@ def beside_each_other(rng):
     return a + rng.uniform(size=N)[1]
 
 
+def equal(rng):
+    """Two draws that one call makes in turn: in nothing but their number different from one."""
+    draws = []
+    for _ in range(2):
+        draws.append(rng.bernoulli(0.5, size=N)[1])
+        rng.tag.used = False
+    return 1.0 * pt.neq(*draws)
+
+
+def equal_of_variables(rng):
+    mean, sigma = pt.zeros(N), pt.ones(N)
+    a = pt.random.normal(mean, sigma, rng=rng, return_next_rng=True)[1]
+    rng.tag.used = False
+    return a - pt.random.normal(mean, sigma, rng=rng, return_next_rng=True)[1]
+
+
 def kept_in_a_scan(rng):
     return pytensor.scan(lambda: rng.normal()[1], n_steps=N, return_updates=False)
 
@@ -334,7 +354,8 @@ def carried_as_it_was(rng):
 
 BESIDE = r"got 2 draws from one state of the generator 'rng'; write rng_1, a = rng\.normal\(\)"
 KEPT = r"got .* without the next value of 'rng'; in a scan carry it"
-REFUSED = {beside_each_other: BESIDE, kept_in_a_scan: KEPT, kept_in_a_graph: KEPT, carried_as_it_was: KEPT}
+BESIDES = dict.fromkeys((beside_each_other, equal, equal_of_variables), BESIDE)
+REFUSED = BESIDES | {kept_in_a_scan: KEPT, kept_in_a_graph: KEPT, carried_as_it_was: KEPT}
 
 
 @pytest.mark.parametrize("way", REFUSED)
@@ -351,3 +372,24 @@ def test_a_generator_without_a_next_value_is_refused_but_for_one_of_the_caller(w
     with pytest.raises(ValueError, match=REFUSED[way]):
         opt.evaluate(None, loss=noise.sum())
     downhill2.SGD((w * noise).sum(), [w], updates={rng: rng}).minimize(max_epochs=1)
+
+
+def test_two_equal_draws_of_a_step_of_a_scan_are_refused():
+    rng = pt.random.shared_rng(np.random.default_rng(1), name="rng")
+    w = pytensor.shared(np.zeros(N), name="w")
+
+    def step(rng):
+        rng_t, a = rng.normal()
+        rng.tag.used = False
+        return rng_t, a, rng.normal()[1]
+
+    _, a, b = pytensor.scan(step, outputs_info=[rng, None, None], n_steps=N, return_updates=False)
+    with pytest.raises(ValueError, match="got 2 draws from one state"):
+        downhill2.build("sgd", (w * (a - b)).sum())
+
+
+def test_a_copy_of_the_loss_draws_what_the_loss_draws_in_a_copy_of_the_optimizer_too():
+    opt, *_ = made(copies)
+    for again in (copy.deepcopy(opt), pickle.loads(pickle.dumps(opt))):
+        again.minimize(max_updates=1, validate_every=None)
+        np.testing.assert_allclose(again.params[0].get_value(), -made(copies)[2](), rtol=1e-12)

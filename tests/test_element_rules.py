@@ -133,3 +133,45 @@ def test_another_default_leaves_the_first_declaration_as_it_is():
     decay = downhill2.Adam.decay
     changed = with_default(decay, "decoupled")
     assert (decay.default, changed.default, changed.options) == ("coupled", "decoupled", decay.options)
+
+
+# -- sizes of gradients
+
+
+@pytest.mark.parametrize(
+    ("algo", "dtype", "scale", "settings"),
+    [
+        ("cocob", "float32", 3e19, {}),
+        ("cocob", "float32", 3e-25, {"epsilon": 1e-30}),
+        ("cocob", "float64", 1e200, {}),
+        ("adafactor", "float64", 1e100, {}),
+        ("adafactor", "float64", 1e80, {"preset": "torch"}),
+        ("adafactor", "float32", 1e16, {"factored_axes": "last"}),
+    ],
+)
+def test_rules_that_know_no_unit_of_gradients_step_as_far_on_large_and_small_ones(algo, dtype, scale, settings):
+    found = []
+    for size in (1, scale):
+        w = pytensor.shared(np.ones((2, 2), dtype), name="w")
+        gradient = size * np.array([[3, 4], [2, 5]])
+        opt = downhill2.build(algo, (gradient.astype(dtype) * w).sum(), [w], **settings)
+        opt.minimize(max_updates=3, validate_every=None)
+        found.append(w.get_value())
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
+    assert (found[0] < 1).all()
+
+
+@pytest.mark.parametrize("algo", list(downhill2.list_algorithms()))
+def test_a_large_gradient_moves_parameters_or_is_held_back_by_name(algo):
+    w, c = (pytensor.shared(np.ones(2, "float32"), name=name) for name in ("w", "c"))
+    opt = downhill2.build(algo, (c * (w + 9)).sum(), [w])
+    for size in (1e10, 3e19):
+        w.set_value(np.ones(2, "float32"))
+        c.set_value(np.full(2, size, "float32"))
+        opt.reset()
+        try:
+            # an odd number: a step of SPS goes to the other side of the loss, and the next one back
+            opt.minimize(max_updates=3, validate_every=None, restore_best=False)
+        except downhill2.NonFiniteError:
+            continue
+        assert (w.get_value() != 1).all()

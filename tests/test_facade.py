@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 import logging
@@ -303,6 +304,73 @@ def test_an_algorithm_may_have_attributes_that_are_called_like_settings(own_algo
     opt = Mine()
     opt.keep = 4
     assert (opt.keep, opt.rng) == (4, 5)
+
+
+@pytest.mark.parametrize("name", ["stop", "minimize", "evaluate", "hyper", "rule", "fit", "context", "state", "groups"])
+def test_what_every_optimizer_has_cannot_be_replaced(name):
+    opt = downhill2.Adam(shared(1.0, "w") ** 2, learning_rate=0.1)
+    before = {**vars(opt)}, {**vars(opt.rule)}
+    with pytest.raises(AttributeError, match=f"'?{name}'?.*(cannot be replaced|give {name}= to build)"):
+        setattr(opt, name, True)
+    with pytest.raises(AttributeError):
+        setattr(opt.rule, "hyper" if name == "rule" else name, True)
+    assert ({**vars(opt)}, {**vars(opt.rule)}) == before
+
+
+@pytest.mark.parametrize("name", ["lr", "eps", "betas", "epochs", "wd", "clipnorm", "verbose", "optimizer"])
+def test_a_word_of_another_package_cannot_be_set_either(name):
+    opt = downhill2.Adam(shared(1.0, "w") ** 2)
+    for owner in (opt, opt.rule):
+        with pytest.raises(AttributeError, match=f"Adam has no attribute '{name}' to set; write "):
+            setattr(owner, name, 1)
+    with pytest.raises(AttributeError, match=r"no attribute 'stop_training' to set; write opt.stop\('why'\)"):
+        opt.stop_training = True
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"evaluate": lambda self, data: 3}, "Mine must not define 'evaluate': a subclass is the equation, and runs"),
+        ({"minimize": lambda self: 3}, "Mine must not define 'minimize'"),
+        ({"patience": property(lambda self: 99)}, "Mine must not define 'patience'"),
+        (
+            {"__init__": lambda self, loss, **hyper: None},
+            "Mine.__init__ must take hyperparameters only, got",
+        ),
+    ],
+    ids=["evaluate", "minimize", "patience", "loss"],
+)
+def test_a_subclass_says_nothing_of_runs(body, message, registry):
+    for base in (downhill2.Optimizer, downhill2.SGD):
+        with pytest.raises(TypeError, match=message):
+            type("Mine", (base,), body)
+
+
+@pytest.mark.parametrize("name", ["Optimizer", "Algorithm"])
+def test_no_algorithm_is_called_as_all_of_them_are(name, registry):
+    with pytest.raises(TypeError, match=f"an algorithm must not be called {name}, as all of them are"):
+        downhill2.rule(lambda param, grad: grad, name=name)
+
+
+def test_nothing_is_copied_in_part():
+    opt = downhill2.Adam(shared(1.0, "w") ** 2, learning_rate=0.1)
+    for whole in (opt, opt.rule, downhill2.SGD()):
+        with pytest.raises(TypeError, match=r"must not be copied in part; copy.deepcopy copies all of it"):
+            copy.copy(whole)
+    assert copy.deepcopy(opt).hyper["learning_rate"] == 0.1
+
+
+def test_an_optimizer_shows_few_names_and_says_what_it_is():
+    for name in downhill2.list_algorithms():
+        opt = downhill2.build(name, (shared([1.0, 2.0], "w") ** 2).sum(), max_global_norm=1.0)
+        public = [n for n in dir(opt) if not n.startswith("_")]
+        assert len(public) <= 40, name
+        assert {"minimize", "learning_rate", "max_global_norm"} <= {*public}
+        assert all(inspect.getdoc(getattr(type(opt), n)) for n in public if hasattr(type(opt), n))
+    assert repr(opt).endswith(": 1 parameter with 2 values; 0 updates>")
+    opt = downhill2.build("sgd", shared(1.0, "w") ** 2, learning_rate=0.25)
+    opt.minimize(max_epochs=3)
+    assert repr(opt) == "<SGD(learning_rate=0.25): 1 parameter with 1 value; 3 updates, stopped by max_epochs>"
 
 
 def test_to_stop_what_does_not_run_does_nothing():

@@ -709,6 +709,55 @@ def test_a_hyperparameter_that_is_not_finite_is_named_and_nothing_is_lost(name, 
     assert len(seen) >= 3
 
 
+LEAVING = {
+    "a rate that falls below 0": ("learning_rate", lambda t: 0.125 - 0.0625 * t, -0.0625, "at least 0"),
+    "a factor of decay that reaches 1": ("momentum", lambda t: 0.25 + 0.25 * t, 1.0, "in [0, 1)"),
+    "a limit below 0": ("max_global_norm", lambda t: pt.switch(t < 3, 1.0, -1.0), -1.0, "at least 0"),
+}
+
+
+@pytest.mark.parametrize("policy", ["raise", "skip", "rollback"])
+@pytest.mark.parametrize(("name", "schedule", "value", "condition"), LEAVING.values(), ids=LEAVING)
+def test_a_hyperparameter_that_leaves_its_range_is_named_and_nothing_is_lost(name, schedule, value, condition, policy):
+    w, opt = of_one_parameter(**{name: schedule})
+    places = []
+    with pytest.raises(NonFiniteError, match=f"hyperparameter '{name}' is out of range at update 4") as caught:
+        opt.minimize(max_updates=9, on_nonfinite=policy, validate_every=1, callbacks=[lambda o, r: places.append(r)])
+    assert caught.value.where == f"after 3 updates it is {value}, from a schedule; it must be {condition}"
+    assert len(places) >= 3
+    assert ((w.get_value() > 0) & (w.get_value() < 1)).all()
+
+
+def test_a_shared_variable_and_a_number_that_are_set_out_of_range_are_named():
+    rate = pytensor.shared(0.1, name="rate")
+    w, opt = of_one_parameter(learning_rate=rate)
+    rate.set_value(-0.5)
+    with pytest.raises(NonFiniteError, match=r"out of range .* -0.5, from the shared variable 'rate'; it must be at l"):
+        opt.minimize(max_updates=1, validate_every=None)
+    w, opt = of_one_parameter(learning_rate=0.1)
+    opt.learning_rate.set_value(-0.5)
+    with pytest.raises(NonFiniteError, match=r"out of range .* -0.5, from a number; it must be at least 0"):
+        opt.minimize(max_updates=1, validate_every=None)
+    assert (w.get_value() == 1).all()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_rate_that_ends_just_below_0_by_rounding_is_allowed(dtype):
+    step = np.asarray(1 / 3, dtype)
+    _, opt = of_one_parameter(learning_rate=lambda t: (1 - step * t * (1 + np.finfo(dtype).eps)).astype(dtype))
+    opt.minimize(max_updates=4, validate_every=None)
+    assert opt.history[-1].updates == 4
+
+
+def test_a_rate_of_a_batch_that_is_below_0_is_left_out_with_it():
+    w, x = pytensor.shared(np.ones(2), name="w"), pt.vector("x")
+    opt = downhill2.build("sgd", ((w - x[:2]) ** 2).sum(), [w], [x], learning_rate=0.1 * x[2])
+    batches = [[np.array([0.0, 0.0, k])] for k in (1.0, -1.0, 1.0)]
+    opt.minimize(batches, max_epochs=1, on_nonfinite="skip", validate_every=None, shuffle=False)
+    assert w.get_value() == pytest.approx(0.64)
+    assert opt.history[-1].events == ("skipped an update after update 1: learning_rate is -0.1",)
+
+
 def test_a_run_that_stops_at_a_hyperparameter_says_so_in_its_record():
     w, opt = of_one_parameter(learning_rate=then(NAN))
     opt.minimize(max_updates=9, on_nonfinite="stop", validate_every=None)

@@ -56,12 +56,16 @@ def test_an_archive_and_an_hdf5_file_are_read_by_names(trained, tmp_path):
                     np.testing.assert_array_equal(file[n][()], tensor, strict=True)
 
 
-@pytest.mark.parametrize("name", ["m.pt", "m.ckpt", "m.npy", "v1.5", "m.safetensors.gz"])
-def test_another_suffix_is_refused_with_a_list_of_those_that_there_are(name, trained, tmp_path):
+@pytest.mark.parametrize("name", ["m.pt", "m.ckpt", "m.npy", "epoch-0.5", "model.v1", "m.safetensors.gz"])
+def test_another_suffix_is_refused_with_a_list_of_those_that_there_are_and_a_name_that_works(name, trained, tmp_path):
+    path, listed = tmp_path / name, r"path must end in \.safetensors, \.npz, \.h5, \.hdf5 or in no suffix"
     for call in (trained.save, trained.load):
-        with pytest.raises(ValueError, match=r"path must end in \.safetensors, \.npz, \.h5, \.hdf5 or in no suffix"):
-            call(tmp_path / name)
+        with pytest.raises(ValueError, match=listed) as caught:
+            call(path)
+        assert str(caught.value).endswith(f"got '{path}'; write '{path}.safetensors', say")
     assert not list(tmp_path.iterdir())
+    trained.save(f"{path}.safetensors")
+    trained.load(f"{path}.safetensors")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -360,7 +360,7 @@ def test_data_that_comes_batch_by_batch_cannot_share_calls(data):
     ("given", "error"), [(0, ValueError), (-3, ValueError), ("all", TypeError), (2.0, TypeError), (True, TypeError)]
 )
 def test_a_wrong_number_of_updates_per_call_is_refused(given, error):
-    with pytest.raises(error, match="updates_per_call must be .*; or .auto.$"):
+    with pytest.raises(error, match=r"updates_per_call must be .*; or 'auto'$"):
         parabola().minimize(max_updates=1, updates_per_call=given)
 
 

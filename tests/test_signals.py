@@ -6,8 +6,10 @@ import sys
 import threading
 from pathlib import Path
 
+import pytensor
 import pytest
 
+import downhill2
 from downhill2.loop import signals
 from downhill2.loop.signals import Signals
 
@@ -203,7 +205,7 @@ def test_handlers_that_an_ending_interpreter_has_taken_away_are_not_put_back(for
 # ---- what follows when the run has ended
 
 SECOND = "a second signal raises KeyboardInterrupt at once"
-UNHANDLED = [("SIGINT", signal.default_int_handler), ("SIGUSR1", signal.SIG_DFL), *((n, signal.SIG_IGN) for n in NAMES)]
+UNHANDLED = [("SIGINT", signal.default_int_handler), ("SIGUSR1", signal.SIG_DFL)]
 
 
 @pytest.fixture
@@ -231,8 +233,35 @@ def test_a_signal_that_nothing_else_listens_for_lets_the_run_return_unless_other
     assert [ended("stop", name), ended("auto", name)] == [None, None]
     error = ended("raise", name)
     assert type(error) is KeyboardInterrupt
-    if name != "SIGINT" or handler is signal.SIG_IGN:
+    if name != "SIGINT":
         assert str(error) == f"signal {name}"
+
+
+@pytest.mark.parametrize("policy", signals.POLICIES)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_signal_that_the_program_ignores_asks_for_nothing_and_others_still_do(program, name, policy):
+    program(name, signal.SIG_IGN)
+    asking = Signals(policy)
+    with asking.passed_on(), asking.standing():
+        send(name, name)
+        assert signal.getsignal(getattr(signal, name)) == signal.SIG_IGN
+        assert asking.asked is None
+    other = next(n for n in ("SIGUSR1", "SIGINT") if n != name)
+    program(other, lambda number, frame: None)
+    asking = Signals("stop")
+    with asking.standing():
+        send(name, other, name)
+        assert asking.asked == f"signal {other}"
+    assert signal.getsignal(getattr(signal, name)) == signal.SIG_IGN
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_goes_on_through_a_signal_that_the_program_ignores(program, name):
+    program(name, signal.SIG_IGN)
+    w = pytensor.shared(1.0, name="w")
+    opt = downhill2.build("sgd", w**2, [w])
+    opt.minimize(max_epochs=3, validate_every=None, callbacks=[lambda opt, record: send(name)])
+    assert (opt.stopped, opt.history[-1].epoch) == ("max_epochs", 3)
 
 
 @pytest.mark.parametrize("name", NAMES)

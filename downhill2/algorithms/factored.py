@@ -236,21 +236,19 @@ class Adafactor(Algorithm):
     ) -> tuple[Variable, dict[str, Variable]]:
         floor = self.epsilon_at == "floor"
         square = grad**2 if floor else grad**2 + self.epsilon
-        estimate, state = self.second_moment(square, r, c, v)
-        u = grad / pt.sqrt(pt.maximum(estimate, self.epsilon**2) if floor else estimate)
+        size, state = self.size(square, r, c, v)
+        u = grad / (pt.maximum(size, self.epsilon) if floor else size)
         u_hat = u / pt.maximum(1, self.rms(u) / self.clip_threshold)
         rate = pt.minimum(self.rate, 1 / pt.sqrt(self.t)) if self.relative_step else self.rate
         scale = pt.maximum(self.epsilon2, self.rms(param)) if self.scale_parameter else 1
         return scale * rate * u_hat, state
 
-    def second_moment(
-        self, square: Variable, r: Variable, c: Variable, v: Variable
-    ) -> tuple[Variable, dict[str, Variable]]:
-        """Return the estimate of the mean square, and the new averages."""
+    def size(self, square: Variable, r: Variable, c: Variable, v: Variable) -> tuple[Variable, dict[str, Variable]]:
+        """Return the estimate of the root mean square, and the new averages."""
         beta, axes = 1 - self.t ** (-self.beta2_decay), _axes(self, self.shape)
         if axes is None:
             v_t = ema(beta, v, square)
-            return v_t, {"r": r, "c": c, "v": v_t}
+            return pt.sqrt(v_t), {"r": r, "c": c, "v": v_t}
         i, j = axes
         rows, columns = self.shape[i], self.shape[j]
         r_t = ema(beta, r, pt.sum(square, axis=j) / columns)
@@ -258,7 +256,8 @@ class Adafactor(Algorithm):
         mean = pt.sum(r_t, axis=i if i < j else i - 1, keepdims=True) / rows
         if self.epsilon_at == "floor":
             mean = pt.maximum(mean, self.epsilon)
-        return pt.expand_dims(r_t / mean, j) * pt.expand_dims(c_t, i), {"r": r_t, "c": c_t, "v": v}
+        # roots first: the product of two mean squares may be too large to hold, and PyTensor divides last
+        return pt.expand_dims(pt.sqrt(r_t / mean), j) * pt.expand_dims(pt.sqrt(c_t), i), {"r": r_t, "c": c_t, "v": v}
 
     def rms(self, x: Variable) -> Variable:
         """Return the root mean square of all elements of a tensor like the parameter."""

@@ -101,7 +101,7 @@ class COCOB(Algorithm):
         G_t &= G_{t-1} + |g_t| \\
         R_t &= \max(R_{t-1} - g_t\, (\theta_{t-1} - \theta_0), 0) \\
         C_t &= C_{t-1} - g_t \\
-        \theta_t &= \theta_0 + \frac{C_t}{L_t \max(G_t + L_t, \alpha L_t)}\, (L_t + R_t)
+        \theta_t &= \theta_0 + \frac{C_t\, (1 + R_t / L_t)}{L_t \max(1 + G_t / L_t, \alpha)}
         \end{aligned}
 
     Parameters
@@ -151,8 +151,8 @@ class COCOB(Algorithm):
         G_t = G + abs(grad)
         R_t = pt.maximum(R - grad * (param - x0), 0)
         C_t = C - grad
-        bet = C_t / (L_t * pt.maximum(G_t + L_t, self.alpha * L_t))
-        new = x0 + bet * (L_t + R_t)
+        # in units of L, as the product of two of these sums may be too large or too small to hold
+        new = x0 + C_t * (1 + R_t / L_t) / (L_t * pt.maximum(1 + G_t / L_t, self.alpha))
         return param - new, {"L": L_t, "G": G_t, "R": R_t, "C": C_t, "x0": x0}
 
 

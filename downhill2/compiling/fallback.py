@@ -10,8 +10,17 @@ logger = logging.getLogger("downhill2")
 class KernelError(Exception):
     """Raised for loops that use a name which they neither took nor made, or that are no Python.
 
-    It is a fault of the emitter that wrote them. PyTensor's way would hide that the emitter never works.
+    The emitter that wrote them is wrong. If it is a caller's, PyTensor's way would hide that it never works.
+
+    Attributes
+    ----------
+    own : bool
+        Whether the emitter is one of this package: then a warning tells of it, and PyTensor compiles the function.
     """
+
+    def __init__(self, message: str, own: bool) -> None:
+        super().__init__(message)
+        self.own = own
 
 
 def log_fallback(error: Exception) -> None:

@@ -8,7 +8,7 @@ from pytensor.link.numba.linker import NumbaLinker
 from pytensor.link.utils import raise_with_op
 
 from . import blas, memory
-from .fallback import KernelError, log_fallback
+from .fallback import KernelError, log_fallback, logger
 
 
 class FunctionLinker(NumbaLinker):  # type: ignore[misc]  # PyTensor has no annotations
@@ -41,8 +41,11 @@ class FunctionLinker(NumbaLinker):  # type: ignore[misc]  # PyTensor has no anno
         plain, fgraph, order, storage_map = converted
         try:
             return self._generated(plain, fgraph, order, storage_map)
-        except KernelError:
-            raise
+        except KernelError as error:
+            if not error.own:
+                raise
+            logger.warning("%s; please report this. PyTensor's Numba linker compiles this function", error)
+            return plain()
         # whatever goes wrong here, PyTensor's own path compiles the same graph
         except Exception as error:
             log_fallback(error)

@@ -37,7 +37,9 @@ def check_names(kernels: Iterable[Kernel], tools: Collection[str]) -> None:
         for node in names:
             if node.id not in own and node.id not in tools and not hasattr(builtins, node.id):
                 name = node.id.replace(MARK, "$")
-                raise KernelError(f"{_described(kernel)} use {name!r}, {_remedy(tree, node, name, tools)}")
+                raise KernelError(
+                    f"{_described(kernel)} use {name!r}, {_remedy(tree, node, name, tools)}", _is_own(kernel)
+                )
 
 
 def _parsed(text: str, kernel: Kernel) -> ast.AST:
@@ -45,7 +47,13 @@ def _parsed(text: str, kernel: Kernel) -> ast.AST:
         return ast.parse(text.replace("$", MARK))
     except SyntaxError as error:
         line = text.splitlines()[(error.lineno or 1) - 1].strip()
-        raise KernelError(f"{_described(kernel)} must be Python, got {line!r}; {error.msg}") from error
+        message = f"{_described(kernel)} must be Python, got {line!r}; {error.msg}"
+        raise KernelError(message, _is_own(kernel)) from error
+
+
+def _is_own(kernel: Kernel) -> bool:
+    """Whether an emitter of this package wrote the loops."""
+    return kernel.author is None or kernel.author[1].__module__.startswith(f"{__package__}.")
 
 
 def _described(kernel: Kernel) -> str:

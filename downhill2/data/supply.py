@@ -173,9 +173,9 @@ class BatchList:
         if _one_memory(batches):
             log.warning(
                 "%s: all %d batches lie in the same memory, and are the same; of a reader that fills one buffer again "
-                "and again give the iterator to Dataset.from_batches, which copies",
-                data.name,
-                len(batches),
+                "and again give the iterator to Dataset.from_batches, which copies; to take one batch so often, give "
+                "it once, with iteration_size=%d",
+                *(data.name, len(batches), len(batches)),
             )
         self._listed = batches
         self.batches = len(batches)
@@ -193,8 +193,12 @@ class BatchList:
 
 
 def _one_memory(batches: Sequence[Sequence[object]]) -> bool:
-    """Whether different batches all hold the same arrays: a reader filled one buffer again and again."""
-    if len({id(batch) for batch in batches}) < 2 or not any(map(is_array, batches[0])):
+    """Whether batches all hold the same arrays, as those do that were listed from one buffer.
+
+    Whether a caller has repeated one on purpose, ``[[x, y]] * 10``, or a reader has yielded one list again and again,
+    nobody can tell: both are told of.
+    """
+    if len(batches) < 2 or not any(map(is_array, batches[0])):
         return False
     return len({tuple(map(_place, batch)) for batch in batches}) == 1
 

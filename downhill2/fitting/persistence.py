@@ -87,25 +87,26 @@ class Persistent:
         ----------
         state : dict
         strict : bool
-            Whether names, shapes and dtypes must all fit. If False, fitting values are set and the others stay.
+            Whether names, shapes and dtypes must all fit. If not, what fits is set and the rest stays: so do variables
+            without a name of their own, and their state, where certainly others stand in the loss now.
 
         Returns
         -------
         Differences
-            The names that were missing or unexpected, or had another shape or dtype.
+            What was missing, unexpected, of another shape or dtype, or stands elsewhere in the loss.
 
         Raises
         ------
         CheckpointError
             If `strict` and not all fits. Nothing is changed then.
         """
-        if not isinstance(state, Mapping) or not isinstance(state.get("meta", {}), Mapping):
-            raise TypeError(f"state must be a dict as state_dict returns it, got {checks.kind_of(state)}")
+        tensors, given = _parts(state)
         strict = checks.flag("strict", strict)
         with self.fit.rule.context.store.undone_on_error():
             snapshot = self._snapshot()
-            tensors = {n: np.asarray(v) for n, v in state.items() if n != "meta"}
-            meta = {**snapshot.meta(), **state.get("meta", {})}
+            own = snapshot.meta()
+            _check_kinds(own, given)
+            meta = {**own, **given}
             if strict:
                 snapshot.check(tensors, meta)
         return snapshot.apply(tensors, meta)
@@ -115,6 +116,32 @@ class Persistent:
         snapshot = Snapshot(self.fit)
         snapshot.warn()
         return snapshot
+
+
+def _parts(state: Any) -> tuple[Tensors, Mapping[str, Any]]:
+    """Return the arrays of what `state_dict` returned, and what is no array."""
+    if not isinstance(state, Mapping) or not isinstance(state.get("meta", {}), Mapping):
+        raise TypeError(f"state must be a dict as state_dict returns it, got {checks.kind_of(state)}")
+    if wrong := [name for name in state if not isinstance(name, str)]:
+        raise TypeError(f"state must have names as keys, such as 'params.W', got {checks.shown(wrong[0])}")
+    tensors = {}
+    for name, value in state.items():
+        if name != "meta":
+            try:
+                tensors[name] = np.asarray(value)
+            except ValueError as error:  # rows of several lengths
+                raise TypeError(f"state[{name!r}] must be an array, got {checks.kind_of(value)}: {error}") from error
+    return tensors, state.get("meta", {})
+
+
+def _check_kinds(own: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raise TypeError if something that is no array is of another kind than what an optimizer has there."""
+    for name, value in own.items():
+        found = given.get(name, value)
+        if isinstance(value, dict) and not isinstance(found, Mapping):
+            raise TypeError(
+                f"state['meta'][{name!r}] must be a dict as state_dict returns it, got {checks.kind_of(found)}"
+            )
 
 
 def _without_validations(tensors: Tensors, meta: dict[str, Any]) -> tuple[Tensors, dict[str, Any]]:

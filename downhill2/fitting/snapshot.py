@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 from weakref import WeakSet
@@ -176,14 +177,25 @@ class Snapshot:
             raise CheckpointError(f"the checkpoint has clocks that are none: {error}") from error
 
     def _check_order(self, meta: Mapping[str, Any]) -> None:
-        """Raise CheckpointError if variables that only their order distinguishes have certainly changed places."""
-        then, now = meta.get("places") or {}, self._places
-        moved = [n for n in now if n in then and then[n] != now[n]]
-        if moved and sorted(then.values()) == sorted(now.values()):
+        """Raise CheckpointError if variables that only their order distinguishes have changed places for certain."""
+        if moved := self._moved(meta):
             raise CheckpointError(
                 f"the checkpoint has {', '.join(moved)} in another order: where one of them stood in the loss, another "
                 "stands now; name them, or put the terms of the loss back in their order"
             )
+
+    def _moved(self, meta: Mapping[str, Any]) -> list[str]:
+        """Return the names of variables that only their order tells apart, where certainly others stand now."""
+        then, now = meta.get("places") or {}, self._places
+        moved = [n for n in now if n in then and then[n] != now[n]]
+        return moved if sorted(then.values()) == sorted(now.values()) else []
+
+    def _with_state(self, moved: Iterable[str], found: Iterable[str]) -> tuple[str, ...]:
+        """Return names of variables and of the state of those that are parameters, as far as they were found."""
+        owners = {n.removeprefix("params.") for n in moved if n.startswith("params.")}
+        # state is called by its owner, rule and symbol
+        state = (n for n in found if n.startswith("state.") and n[6:].rsplit(".", 2)[0] in owners)
+        return (*moved, *state)
 
     def apply_params(self, tensors: Tensors, meta: Mapping[str, object]) -> None:
         """Set the parameters alone.
@@ -208,9 +220,10 @@ class Snapshot:
     def apply(self, tensors: Tensors, meta: Mapping[str, Any]) -> Differences:
         """Set variables to the values in a checkpoint; return those that it lacks, or that do not fit."""
         generators, (updates, epochs, factor) = _generators(meta), _clocks(meta)
-        differences, variables = self.differences(tensors, meta), self.variables()
-        wrong = {*differences.unexpected, *differences.shapes, *differences.dtypes}
-        found = {**tensors, **generators}
+        found, variables = {**tensors, **generators}, self.variables()
+        moved = self._with_state(self._moved(meta), found)
+        differences = replace(self.differences(tensors, meta), moved=moved)
+        wrong = {*differences.unexpected, *differences.shapes, *differences.dtypes, *moved}
         graph.assign({v: found[n] for n, v in variables.items() if n in found and n not in wrong})
         self._rule.context.clock.set_value(updates)
         self._rule.context.epochs.set_value(epochs)

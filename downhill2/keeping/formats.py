@@ -58,7 +58,10 @@ def _suffix(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         listed = ", ".join(SUFFIXES[1:])
-        raise ValueError(f"path must end in {listed} or in no suffix, which is the first, got {str(path)!r}")
+        raise ValueError(
+            f"path must end in {listed} or in no suffix, which is the first, got {str(path)!r}; write "
+            f"{f'{path}{SUFFIXES[1]}'!r}, say"
+        )
     if suffix in (".h5", ".hdf5"):
         need("h5py", "data")
     return suffix

@@ -28,16 +28,19 @@ class Differences:
     missing, unexpected : tuple of str
     shapes, dtypes : dict of str to pair
         For each name with a difference, the expected and the found one.
+    moved : tuple of str
+        Variables without a name of their own where certainly others stand now, and their state.
     """
 
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
     dtypes: dict[str, tuple[np.dtype, np.dtype]]
+    moved: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         """Return whether there is any difference."""
-        return bool(self.missing or self.unexpected or self.shapes or self.dtypes)
+        return bool(self.missing or self.unexpected or self.shapes or self.dtypes or self.moved)
 
     def __str__(self) -> str:
         """Return one line that names every difference."""
@@ -47,7 +50,7 @@ class Differences:
         return "; ".join(parts)
 
     def _names(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        return ("missing", self.missing), ("unexpected", self.unexpected)
+        return ("missing", self.missing), ("unexpected", self.unexpected), ("in another order", self.moved)
 
 
 def compare_names(

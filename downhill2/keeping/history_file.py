@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import weakref
+from io import FileIO
+from pathlib import Path
 from types import TracebackType
 
 from .. import checks
@@ -12,7 +14,7 @@ from ..loop.records import Record
 from . import lock
 from .history import decoded, encoded
 
-__all__ = ["HistoryFile", "appendable"]
+__all__ = ["HistoryFile", "appendable", "opened"]
 
 _STEM = b'{"epoch": 0, "updates": 0, "seconds": '  # how each line begins, with a 0 for each number
 
@@ -41,13 +43,13 @@ class HistoryFile:
     Raises
     ------
     ValueError
-        If another run writes to the file. Without `offset`, if it holds something other than records; with it, if the
-        file is shorter, or `offset` is not at the end of a line. The file stays as it is.
+        If no file can be written there, or another run writes to it. Without `offset`, if it holds something other than
+        records; with it, if the file is shorter, or `offset` is not at the end of a line. The file stays as it is.
     """
 
     def __init__(self, path: str | os.PathLike[str], offset: int | None = None) -> None:
         self.path = path = checks.path("path", path)
-        self._file = open(path, "a+b", buffering=0)  # noqa: SIM115  (closed by close)
+        self._file = opened(path)
         weakref.finalize(self, self._file.close)  # closes it if the run never begins
         self._pending = bytearray()
         try:
@@ -126,6 +128,21 @@ class HistoryFile:
     ) -> None:
         """Close the file."""
         self.close()
+
+
+def opened(path: Path) -> FileIO:
+    """Open a file that may be there already to read and append to; raise ValueError if no history can be there."""
+    try:
+        if path.is_dir():
+            raise ValueError(f"history must be a file, got the directory {path}; name {path / 'run.jsonl'}, say")
+        if path.exists() and not path.is_file():
+            raise ValueError(f"history must be a regular file, got {path}, which is none; name another")
+        if not path.parent.is_dir():
+            raise ValueError(f"history must be in a directory that exists, got {path}; make {path.parent} first")
+        return open(path, "a+b", buffering=0)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(f"history must be a file that can be written, got {path}: {reason}; name another") from error
 
 
 def appendable(name: str, path: str | os.PathLike[str], content: bytes) -> int:

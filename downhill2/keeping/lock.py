@@ -23,6 +23,7 @@ __all__ = ["DirectoryLock", "take"]
 _log = logging.getLogger("downhill2")
 
 NAME = "downhill2.lock"
+_BEGINNING = b'{"pid": '  # of what a run writes there
 _FAR = 1 << 40  # a byte beyond any content, as on Windows locked bytes cannot be read
 
 _taken: weakref.WeakSet[IO[bytes]] = weakref.WeakSet()
@@ -84,7 +85,7 @@ class DirectoryLock:
     Raises
     ------
     ValueError
-        If another run has it; says which process, and since when.
+        If another run has it; says which process, and since when. If the file is somebody else's, which stays as it is.
     OSError
         If the file cannot be made.
     """
@@ -100,10 +101,21 @@ class DirectoryLock:
             if self._is_there():  # the opened file may belong to a run that has just ended and removed it
                 break
             file.close()
+        self._check()
         self._release = weakref.finalize(self, file.close)  # closes it if the run never begins
         with contextlib.suppress(OSError):  # on a full disk the lock holds without a text
             file.truncate(0)
             file.write(json.dumps(_holder()).encode())
+
+    def _check(self) -> None:
+        """Raise ValueError if no run has made the file; a killed one may have left a part of its words, or none."""
+        self._file.seek(0)
+        if not _BEGINNING.startswith(self._file.read(len(_BEGINNING))):
+            self._file.close()
+            raise ValueError(
+                f"checkpoint must name a directory whose {NAME} a run has made, got {self._path}, which holds "
+                "something else; move it, or name another directory"
+            )
 
     @property
     def lost(self) -> bool:

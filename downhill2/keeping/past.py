@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..loop.records import Record
 from .history import History, decoded
+from .history_file import opened
 
 __all__ = ["Past"]
 
@@ -40,7 +41,8 @@ class Past:
     """
 
     def __init__(self, path: Path, begin: int, end: int) -> None:
-        _check_rights(path)
+        if path.exists():
+            opened(path).close()  # raises if it must not be written
         self.path = path
         content = self._content = path.read_bytes() if path.exists() else b""
         self.begin = begin if content[:begin].endswith(b"\n") and begin <= len(content) else 0
@@ -72,12 +74,6 @@ class Past:
             "the checkpoint without the others%s",
             *(self.path, len(self._content), self.end - self.begin, upto, kept),
         )
-
-
-def _check_rights(path: Path) -> None:
-    """Raise OSError if a file that is there must not be written."""
-    if path.exists():
-        open(path, "r+b").close()
 
 
 def _read(content: bytes, path: Path) -> Iterator[tuple[bytes, Record]]:

@@ -57,8 +57,10 @@ class Signals:
         self._waiting = False  # it waits
         self._depth = 0  # of bodies inside each other
         self._former: dict[int, _Handler] = {}
-        # None: a handler that was not installed from Python, and could not be put back.
-        self._numbers = [number for number in _NUMBERS if signal.getsignal(number) is not None]
+        # None: a handler that was not installed from Python, and could not be put back. What the program ignores, as
+        # shells have their background jobs ignore Ctrl-C, is to go on being ignored.
+        left_alone = (None, signal.SIG_IGN)
+        self._numbers = [number for number in _NUMBERS if signal.getsignal(number) not in left_alone]
 
     def standing(self) -> Signals:
         """Return what handles signals inside the body of a ``with``, if this is the main thread; may be nested.

@@ -1,4 +1,4 @@
-"""Updates that are not finite: how they are held back and reported, and how the run goes on."""
+"""Updates that are not finite, or whose settings are out of range: how they are held back and reported."""
 
 from __future__ import annotations
 
@@ -31,14 +31,16 @@ CHECKS = ("gradients", "all")
 
 
 class NonFiniteError(ArithmeticError):
-    """A training update met a number that is not finite; it was held back or undone, and the run stopped.
+    """A training update met a number that is not finite, or a hyperparameter out of its range, and the run stopped.
+
+    The update was held back or undone.
 
     Attributes
     ----------
     update : int
         The number of the update in its run, from 1.
     monitor : str
-        What was not finite: ``'loss'``, ``"gradient of 'W'"``, ``"new value of 'W.adam.v'"`` or
+        What was at fault: ``'loss'``, ``"gradient of 'W'"``, ``"new value of 'W.adam.v'"`` or
         ``"hyperparameter 'learning_rate'"``.
     where : str
         The first parameter, state, variable of `updates=` or input (with its row) with a value that is not finite, or
@@ -49,9 +51,11 @@ class NonFiniteError(ArithmeticError):
         How parameters, state and variables of `updates=` that were not finite were set; empty if all were finite.
     """
 
-    def __init__(self, update: int, monitor: str, where: str, batch: str = "", outcome: str = "") -> None:
+    def __init__(
+        self, update: int, monitor: str, where: str, batch: str = "", outcome: str = "", fault: str = "not finite"
+    ) -> None:
         details = f"{batch and f' ({batch})'}{outcome and f'; {outcome}'}"
-        super().__init__(f"{monitor} is not finite at update {update}; {where}{details}")
+        super().__init__(f"{monitor} is {fault} at update {update}; {where}{details}")
         self.update, self.monitor, self.where, self.batch, self.outcome = update, monitor, where, batch, outcome
 
 
@@ -79,9 +83,10 @@ class Guard:
     every policy the parameters become the best ones, or, without a best, those of the latest checkpoint, and state
     starts afresh. If there is neither, `NonFiniteError` says so, and they stay as they are.
 
-    An update is also held back if a hyperparameter is not finite: a schedule, a function, a shared variable or an
-    expression may return NaN. Leaving updates out or going back would not change it, so `NonFiniteError` names it under
-    every policy except ``'stop'``. A hyperparameter that is computed from the batch is treated like a gradient.
+    An update is also held back if a hyperparameter is not finite or leaves its range: a schedule, a function, a shared
+    variable or an expression may return NaN, or a rate below 0. Leaving updates out or going back would not change it,
+    so `NonFiniteError` names it under every policy except ``'stop'``. A hyperparameter that is computed from the batch
+    is treated like a gradient. A value below its range by rounding alone is allowed.
 
     A variable that the caller's `updates=` change (a running mean, say) never gets a value that is not finite: the
     whole update is held back. If such a value was set from outside, the next update fails, and under every policy the
@@ -135,7 +140,7 @@ class Faults:
         policy, broken = self._guard.on_nonfinite, self._broken()
         with np.errstate(all="ignore"):  # the error says better what NumPy would warn of
             numbers = self._numbers(arrays)
-            found = progress.updates + 1, *(self._of_number(numbers) or self._found(arrays, loss, broken))
+            found = self._of_number(numbers) or self._found(arrays, loss, broken)
         restarted = self._restart(broken)
         rolls, undo = policy == "rollback", len(broken) > len(restarted)
         count = progress.rollbacks + 1 if rolls or undo else progress.faults
@@ -144,7 +149,8 @@ class Faults:
         returns = undo or (rolls and not ends)
         target = self._go_back(factor) if returns else None
         lost = returns and target is None
-        error = NonFiniteError(*found, "; ".join([*([_outcome(target)] if returns else []), *restarted]))
+        outcome = "; ".join([*([_outcome(target)] if returns else []), *restarted])
+        error = NonFiniteError(progress.updates + 1, *found, outcome, _fault(numbers))
         if policy != "stop" and (ends or lost):
             raise error
         progress.rollbacks += returns
@@ -169,16 +175,19 @@ class Faults:
         return {n: kind for n, (kind, v) in self._variables().items() if not _holds_finite(v)}
 
     def _numbers(self, arrays: Arrays) -> dict[str, float]:
-        """Return the hyperparameters that are not finite for this batch."""
-        variables = self._fit.rule.hyper.present_variables()
-        values = inspection(self._feed, list(variables.values()))(*arrays)
-        return {n: float(x) for n, x in zip(variables, values, strict=True) if not np.isfinite(x)}
+        """Return the hyperparameters that are not finite, or out of range, as they are for this batch."""
+        variables, allowed = self._fit.rule.hyper.present_variables(), self._fit.rule.hyper.allowed()
+        values = inspection(self._feed, [*variables.values(), *allowed.values()])(*arrays)
+        found = zip(variables, values[: len(variables)], values[len(variables) :], strict=True)
+        return {n: float(x) for n, x, good in found if not good}
 
     def _of_number(self, numbers: Mapping[str, float]) -> tuple[str, str, str] | None:
-        """Return what `_found` returns for the first hyperparameter that is not finite; None if all are."""
+        """Return what `_found` returns for the first hyperparameter at fault; None if there is none."""
         for name, value in numbers.items():
-            made, driver = int(self._fit.rule.context.clock.get_value()), self._fit.rule.hyper.driver(name)
-            where = f"after {made:,} updates it is {value}, from {driver}; give it a finite value"
+            made, hyper = int(self._fit.rule.context.clock.get_value()), self._fit.rule.hyper
+            condition = f"it must be {hyper.numeric()[name].condition()}"
+            where = f"after {made:,} updates it is {value}, from {hyper.driver(name)}; "
+            where += condition if np.isfinite(value) else "give it a finite value"
             return f"hyperparameter {name!r}", where, self._feed.rows() if self._depend_on_data([name]) else ""
         return None
 
@@ -186,7 +195,7 @@ class Faults:
         return all(fed(self._fit.rule.hyper.variable(n)) for n in names)
 
     def _stay(self, numbers: Mapping[str, float]) -> bool:
-        """Whether hyperparameters are not finite, and would not be for another batch."""
+        """Whether there are hyperparameters at fault, and another batch would not change that."""
         return bool(numbers) and not self._depend_on_data(numbers)
 
     def _restart(self, broken: Mapping[str, str]) -> list[str]:
@@ -235,6 +244,10 @@ class Faults:
         return list(known), inspection(self._feed, [graph.finite(e) for e in known.values()])
 
 
+def _fault(numbers: Mapping[str, float]) -> str:
+    return "out of range" if numbers and np.isfinite(next(iter(numbers.values()))) else "not finite"
+
+
 def _outcome(target: str | None) -> str:
     if target is None:
         return "there are no best parameters and no checkpoint to go back to"
@@ -273,12 +286,13 @@ def gate(
 ) -> Variable:
     """Return whether all that an update is computed from is finite, and also `new` values: a symbolic boolean.
 
-    That is the loss, every gradient, every hyperparameter, and the new values of the caller's own variables.
+    That is the loss, every gradient and the new values of the caller's own variables; hyperparameters are in range.
     """
-    present = [] if hyper is None else hyper.present_variables().values()
+    present = [] if hyper is None else hyper.allowed().values()
     grads = Values(dict(zip(problem.params, problem.measured.grads, strict=True)))
     joined = [grads.read(bundle) for bundle in layout.bundles("element")]
-    measured = graph.all_finite([problem.loss, *joined, *present, *_given(problem).values()])
+    measured = graph.all_finite([problem.loss, *joined, *_given(problem).values()])
+    measured = functools.reduce(operator.and_, present, measured)
     return measured if new is None else measured & finite_values(problem, new)
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import copy
 import difflib
+import functools
 import math
+import operator
 from collections.abc import Callable, Iterable
 from types import UnionType
 from typing import Any, Protocol, Self, TypeVar, overload
 
+import numpy as np
+import pytensor.tensor as pt
+
 from ..checks import Range, choice, flag, integer, kind_of, number
+from . import graph
 from .graph import Variable
 
 T = TypeVar("T")
@@ -166,6 +172,21 @@ class Hyper:
     def check(self, name: str, value: float) -> float:
         """Return `value`, or raise an error that names it."""
         return self.range.check(name, value)
+
+    def holds(self, variable: Variable) -> Variable:
+        """Return whether a value is finite and in the range, but for rounding below it: a symbolic boolean."""
+        bounds, dtype = self.range, variable.type.dtype
+        slack = max(1e-12, 8 * float(np.finfo(dtype).eps)) if dtype in graph.FLOATS else 0.0
+        allowed = [pt.isfinite(variable)]
+        if bounds.at_least is not None:  # a schedule that ends at the bound may come to lie just below it
+            allowed.append(variable >= np.float64(bounds.at_least - slack))
+        if bounds.above is not None:
+            allowed.append(variable > np.float64(bounds.above))
+        if bounds.below is not None:
+            allowed.append(variable < np.float64(bounds.below))
+        if bounds.at_most is not None:
+            allowed.append(variable <= np.float64(bounds.at_most))
+        return functools.reduce(operator.and_, allowed)
 
     def from_halflife(self, name: str, value: Variable | float) -> Variable:
         """Turn a half-life, a number or symbolic, into the decay factor."""

@@ -35,7 +35,7 @@ def advanced(
 
 
 class Draws:
-    """The draws of expressions; equal draws count once."""
+    """The draws of expressions; a copy, as a clone of a graph holds it, is the same draw as its original."""
 
     def __init__(self, outputs: Sequence[Variable], blockers: Iterable[Variable] = ()) -> None:
         self._same: dict[Variable, Variable] = {}
@@ -43,7 +43,7 @@ class Draws:
         made: dict[tuple[object, ...], Apply] = {}
         for node in toposort(outputs, blockers=list(blockers)):
             inputs = [self._same.get(i, i) for i in node.inputs]
-            key = (node.op, *(i.signature() if isinstance(i, Constant) else i for i in inputs))
+            key = (node.op, _origin(node), *(i.signature() if isinstance(i, Constant) else i for i in inputs))
             first = made.setdefault(key, node)
             if first is not node:
                 self._same.update(zip(node.outputs, first.outputs, strict=True))
@@ -68,6 +68,17 @@ class Draws:
     def hands_on(self, generator: Variable, output: Variable) -> bool:
         """Whether an output is a generator as it is after its last draw."""
         return self.last(generator) is self._same.get(output, output)
+
+
+def _origin(node: Apply) -> int | None:
+    """Return what a draw has in common with its copies, and with no other draw; None for what draws nothing.
+
+    Two calls of the caller that compute the same are two draws. PyTensor notes with each result where it was written,
+    and a copy takes that very note over.
+    """
+    if not any(map(graph.is_generator, node.inputs)):
+        return None
+    return id(getattr(node.outputs[0].tag, "trace", node))
 
 
 def _after(node: Apply, place: int) -> Variable | None:

@@ -181,6 +181,11 @@ class Hyperparameters(Mapping[str, Any]):
         """Return the symbolic scalars of the numbers that are in the graph."""
         return {n: self.variable(n) for n in self.numeric() if self.present(n)}
 
+    def allowed(self) -> dict[str, Variable]:
+        """Return for each number that is in the graph whether it is in its range: a symbolic boolean."""
+        declared = self.numeric()
+        return {n: declared[n].holds(v) for n, v in self.present_variables().items()}
+
     def driver(self, name: str) -> str:
         """Return in words where the value of `name` comes from."""
         hyper, symbol = self._at(name)

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytensor
 import pytensor.tensor as pt
 import pytest
 from generated import assert_equal_to_python, compiled, details
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 
-from downhill2.compiling import Kernel, KernelError, Program, Unsupported, Value, emits
+from downhill2.compiling import Kernel, KernelError, Program, Unsupported, Value, emits, fast_mode
 
 
 class Smooth(Op):  # type: ignore[misc]  # PyTensor has no annotations
@@ -152,3 +153,17 @@ def test_a_kernel_may_use_builtins_tools_and_what_an_emitter_puts_into_the_scope
     x = pt.dvector("x")
     f = compiled([x], Known(0.5)(x))
     np.testing.assert_allclose(f(np.array([2.0, -1.0, 0.1, -1.5])), [2, np.cos(1), 0.5, 0.5], rtol=1e-12)
+
+
+def test_a_fault_of_an_emitter_of_the_package_is_a_warning_and_no_end(monkeypatch, caplog):
+    """PyTensor compiles the function: a user is not stopped by it."""
+
+    def fails(kernels, tools):
+        raise KernelError("loops of Some{op} use 'p2'", own=True)
+
+    monkeypatch.setattr("downhill2.compiling.assemble.check_names", fails)
+    x = pt.vector("x")
+    f = pytensor.function([x], x * 3.25 + 1, mode=fast_mode(), trust_input=True)
+    np.testing.assert_array_equal(f(np.arange(3.0)), np.arange(3.0) * 3.25 + 1)
+    [message] = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert message.startswith("loops of Some{op} use 'p2'; please report this.")
