@@ -624,6 +624,41 @@ def test_listed_batches_that_are_bound_again_are_read_again_only_where_they_chan
     assert reads == [0, 1, 2]
 
 
+def one_batch_each():
+    for k in range(2):
+        yield [TEN[k : k + 1]]
+
+
+class Callable:
+    def __call__(self):
+        return [TEN]
+
+
+@pytest.mark.parametrize(
+    ("batches", "got", "hint"),
+    [
+        (lambda: iter([[TEN]]), "<function", True),
+        (one_batch_each, "<function one_batch_each", True),
+        (Callable(), "<.*Callable", True),
+        (3, "3", False),
+        (None, "None", False),
+        (np.array(3.0), r"array\(3.\)", False),
+        ("abc", "'abc'", False),
+        ({"x": [TEN]}, "{'x'", False),
+        (pt.vector("x"), "x", False),
+    ],
+)
+def test_what_is_no_iterable_of_batches_is_refused_and_a_function_with_what_to_do(batches, got, hint):
+    with pytest.raises(TypeError, match=f"^batches must be an iterable of batches, got {got}") as caught:
+        Dataset.from_batches(batches)
+    assert str(caught.value).endswith("; call it, or give it to Dataset, which calls it for each pass") == hint
+
+
+def test_a_generator_function_gives_ready_batches_when_it_is_called():
+    for data in (Dataset.from_batches(one_batch_each(), shuffle=False), Dataset(one_batch_each)):
+        assert [x.tolist() for (x,) in data] == [[0.0], [1.0]]
+
+
 # Readers that fill the same memory again and again
 
 

@@ -17,7 +17,7 @@ from .feeds import Feed, Transit
 from .on_disk import parquet_rows
 from .sources import Slot, in_single
 from .streams import own
-from .supply import source_of
+from .supply import ready, source_of
 
 __all__ = ["Dataset", "Feed"]
 
@@ -167,7 +167,8 @@ class Dataset:
         batches : iterable of batches
             A batch is a sequence with one array per input of the loss, or, for a loss with one input, an array. A list
             or tuple is used as it stands. Anything else is read to its end, and each batch is copied, so that a reader
-            may fill one buffer again and again.
+            may fill one buffer again and again. A generator function is called before; to call it anew for each pass,
+            give it to :class:`Dataset`.
         name, iteration_size, axis, rng
             As :class:`Dataset` has them.
         shuffle : {'rows', 'batches', False}, optional
@@ -179,7 +180,7 @@ class Dataset:
         >>> len(data)
         4
         """
-        kept = batches if isinstance(batches, list | tuple) else map(own, batches)
+        kept = batches if isinstance(batches, list | tuple) else map(own, ready(batches))
         listed = [batch if isinstance(batch, list | tuple) else [batch] for batch in kept]
         return cls(listed, name, 0, iteration_size, axis, rng, shuffle=shuffle)
 

@@ -6,14 +6,14 @@ import functools
 import inspect
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from pytensor.compile import SharedVariable
 from pytensor.graph.basic import Variable
 
-from ..checks import shown
+from ..checks import kind_of, shown
 from .cursor import Cursor, Order
 from .feeds import Feed, RowFeed, ShuffledFeed, Transit
 from .on_disk import BlockRows, ChunkedRows, block_edges, is_chunked
@@ -297,6 +297,17 @@ def listed_source(inputs: Sequence[Any], data: Wishes) -> Table | BatchList:
         "inputs must hold arrays, one per input, or batches, which are lists of arrays, "
         f"got a {type(inputs).__name__} of {kinds}; make it an array, np.array(...)"
     )
+
+
+def ready(batches: Any) -> Iterator[Any]:
+    """What goes through something batch by batch, to list them."""
+    try:
+        if not isinstance(batches, str | bytes | Mapping | Set | Variable):
+            return iter(batches)
+    except TypeError:
+        pass
+    hint = "; call it, or give it to Dataset, which calls it for each pass" if callable(batches) else ""
+    raise TypeError(f"batches must be an iterable of batches, got {kind_of(batches)}{hint}")
 
 
 def called_source(inputs: Callable[[], Any], data: Wishes) -> Streamed:
