@@ -147,6 +147,8 @@ def test_another_default_leaves_the_first_declaration_as_it_is():
         ("adafactor", "float64", 1e100, {}),
         ("adafactor", "float64", 1e80, {"preset": "torch"}),
         ("adafactor", "float32", 1e16, {"factored_axes": "last"}),
+        ("polyak", "float64", 1e200, {}),
+        ("sps", "float64", 1e200, {}),
     ],
 )
 def test_rules_that_know_no_unit_of_gradients_step_as_far_on_large_and_small_ones(algo, dtype, scale, settings):

@@ -7,7 +7,7 @@ import pytensor.tensor as pt
 
 from ..symbolic.algorithm import Algorithm
 from ..symbolic.declared import Decay, Hyper, Setting, with_default
-from ..symbolic.formulas import dot, ema, sum_of_squares, times
+from ..symbolic.formulas import HIGHEST, dot, ema, norm, times
 from ..symbolic.graph import Variable
 from ..symbolic.state import Number, State, Zeros
 
@@ -66,9 +66,12 @@ class Polyak(Algorithm):
     epsilon = Hyper(0.0, at_least=0)
 
     def direction(self, param: Variable, grad: Variable) -> tuple[Variable, dict[str, Variable]]:
-        size = self.weight * sum_of_squares(grad) + self.epsilon
-        rate = pt.minimum(self.max_learning_rate, self.gap / size)
-        return times(pt.switch(size > TINY, rate, 0.0), grad), {}
+        # divided by the norm twice, as float64 may not hold its square
+        size = norm(grad)
+        part = pt.minimum(1 / size, HIGHEST)
+        bound = self.weight * size + self.epsilon * part
+        rate = pt.minimum(self.max_learning_rate, self.gap * part / bound)
+        return times(pt.switch(bound * size > TINY, rate, 0.0), grad), {}
 
     @property
     def gap(self) -> Variable:
