@@ -20,6 +20,9 @@ BUSY ?= 0
 
 export UV_PYTHON_DOWNLOADS := never
 
+# Where bytecode is not kept, each worker of pytest rewrites all assertions at each start: 13 s each.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test test-again test-all test-thorough test-torch test-extras test-kill test-other coverage lint docs bench bench-quick bench-full clean
 .NOTPARALLEL:
 

@@ -122,7 +122,7 @@ class Optimizer(Runs, metaclass=OptimizerType):
         The present values of hyperparameters: ``opt.hyper['learning_rate']``. ``opt.learning_rate = 0.01`` sets one;
         ``opt.learning_rate`` itself is the symbolic scalar. Groups have theirs under
         ``opt.hyper['group0.learning_rate']``.
-    groups : list of Optimizer
+    groups : list of Algorithm
         The algorithm of each group, without a loss: ``opt.groups[0].learning_rate = 0.01``.
     state : dict of str to array
         Copies of the state of the algorithm: ``opt.state['W.adam.m']``.

@@ -113,6 +113,7 @@ class Algorithm(Rule, metaclass=AlgorithmType):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        _check_body(cls)
         _check_names(cls)
         if "_get_updates_for" in vars(cls):
             cls.owns_rate = True
@@ -302,15 +303,9 @@ def _misplaced(rule: Algorithm, name: str) -> str | None:
     return f"no attribute {name!r} to set; give {found}= to {registry.arguments[found]}"
 
 
-def _check_names(cls: type) -> None:
-    """Raise TypeError if the name of a class, or of what it declares, is taken."""
+def _check_body(cls: type) -> None:
+    """Raise TypeError if a class defines what belongs to runs: the optimizer that has the rule would never use it."""
     name = cls.__name__
-    if any(name.lower() == stage.__name__.lower() for stage in WITH_STATE):
-        raise TypeError(
-            f"an algorithm must not be called {name}; its state would be that of the setting {name.lower()}"
-        )
-    if name in ("Optimizer", "Algorithm"):
-        raise TypeError(f"an algorithm must not be called {name}, as all of them are; choose another name")
     for defined in vars(cls):
         if defined in registry.members and not isinstance(vars(cls)[defined], DECLARED):
             raise TypeError(
@@ -322,6 +317,17 @@ def _check_names(cls: type) -> None:
             f"{name}.__init__ must take hyperparameters only, got an argument 'loss': a subclass is the equation, and "
             "the loss is that of the optimizer which has it"
         )
+
+
+def _check_names(cls: type) -> None:
+    """Raise TypeError if the name of a class, or of what it declares, is taken."""
+    name = cls.__name__
+    if any(name.lower() == stage.__name__.lower() for stage in WITH_STATE):
+        raise TypeError(
+            f"an algorithm must not be called {name}; its state would be that of the setting {name.lower()}"
+        )
+    if name in ("Optimizer", "Algorithm"):
+        raise TypeError(f"an algorithm must not be called {name}, as all of them are; choose another name")
     for symbol, declaration in declared(cls, DECLARED).items():
         if symbol in registry.members:
             raise TypeError(f"{name} must not declare {symbol!r}, a name that every optimizer has; choose another")
