@@ -6,6 +6,7 @@ import collections
 import gc
 import itertools
 import os
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -42,6 +43,9 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts jobs in the background so. A run heeds what its program ignores: tests of Ctrl-C would not end.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # Where PyTensor was installed by pip, its C linker finds no BLAS and says so once. These tests compile to
     # Python and Numba code, which never calls that BLAS.
     config.addinivalue_line("filterwarnings", "ignore:PyTensor could not link to a BLAS:UserWarning")

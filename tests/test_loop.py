@@ -48,6 +48,7 @@ class World:
                 tally.bad = True
                 return
             self.x += 1
+            assert self.x < 100_000, "the run does not end"
             self.position = (self.position + 1) % self.length
             self.now += 1.0
             weight = 1.0 + self.x % 2
