@@ -53,7 +53,7 @@ def _parsed(text: str, kernel: Kernel) -> ast.AST:
 
 def _is_own(kernel: Kernel) -> bool:
     """Whether an emitter of this package wrote the loops."""
-    return kernel.author is None or kernel.author[1].__module__.startswith(f"{__package__}.")
+    return kernel.author is None or str(kernel.author[1].__module__).startswith(f"{__package__}.")
 
 
 def _described(kernel: Kernel) -> str:
