@@ -25,7 +25,7 @@ BESIDE = {
 """What happens in a part besides its stages."""
 
 
-def lines(words, width=40):
+def lines(words, width=38):
     """Words, as many on a line as fit."""
     return textwrap.wrap(", ".join(dict.fromkeys(words)), width) if words else []
 
